@@ -6,7 +6,7 @@ and print. What has a number that is not finite is not drawn.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
@@ -201,6 +201,12 @@ def estimates(
     names = Axis(names=[plain(name) for name, *_ in rows], downwards=True)
     plot = Plot(Axis(axis_title), names, [*series, *levels])
     return chart(title, alt, plot, height=60 + 26 * len(rows))
+
+
+def around_zero(values: Iterable[float]) -> Axis:
+    """Return an axis with zero in its middle."""
+    end = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return Axis(low=-1.05 * end, high=1.05 * end)
 
 
 def on_line(scored: Interval, axis: Axis, level: float | None = None) -> Markup:

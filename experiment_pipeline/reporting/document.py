@@ -108,8 +108,8 @@ class Chart:
     alt: str  # what it shows, in a sentence with the key number
     option: Mapping[str, Any]  # what is drawn, JSON values only (`charts.py`)
     how_to_read: str = ""
-    # a quarter or a half of the page's width
-    size: Literal["small", "half"] = "half"
+    # a quarter, a half or all of the page's width
+    size: Literal["small", "half", "full"] = "half"
     height: int = 320  # pixels
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError, UnknownRun
-from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting import charts, document, numbers
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
     ROW,
@@ -108,6 +108,36 @@ class ScoreChange:
             text = f"{sign}{numbers.score(abs(difference))} ({bounds}), {verdict}"
         return f"{before} → {numbers.interval(self.after)}: {text}"
 
+    @property
+    def answer(self) -> str:
+        """Whether the second run is better, and by how much."""
+        if not self.is_paired:
+            return f"The runs cannot be compared row by row: {self.in_words()},"
+        by = f"{self.metric} differs by {numbers.interval(self.difference)}"
+        if self.better is None:
+            return f"The difference is not significant: {by}"
+        side = "better" if self.better else "worse"
+        return f"The later run is significantly {side}: {by}"
+
+    def drawn(self) -> Sequence[document.Cell]:
+        """Both scores on one line, and their difference on one around zero."""
+        both = [
+            end
+            for scored in (self.before, self.after)
+            for end in (scored.low, scored.estimate, scored.high)
+            if math.isfinite(end)
+        ]
+        axis = charts.Axis(low=min(both, default=None), high=max(both, default=None))
+        difference = self.difference
+        zero = charts.around_zero(
+            (difference.low, difference.estimate, difference.high)
+        )
+        return (
+            charts.on_line(self.before, axis),
+            charts.on_line(self.after, axis),
+            charts.on_line(difference, zero, 0.0),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class RowChanges:
@@ -186,25 +216,67 @@ class RunComparison:
 
     def page(self) -> str:
         """Return the comparison as one self-contained HTML page."""
-        changed = (document.Paragraph(self._runs), document.Bullets(self.lines))
-        title = f"What changed, on the {document.HOLD_OUT}"
-        sections = [document.Section(title, changed)]
-        if self.rows is not None:
-            if len(self.rows.parts):
-                text = document.Paragraph(
-                    f"Change of {self.after['metric']}; intervals are paired, and hold "
-                    "for all parts."
-                )
-                parts = document.rows_table(plain_rows(self.rows.parts))
-                title = "Where the change comes from"
-                sections.append(document.Section(title, (text, parts)))
-            largest = document.rows_table(plain_rows(self.rows.largest))
-            sections.append(document.Section("Rows that changed most", (largest,)))
+        what = [(change.what, change.before, change.after) for change in self.changes]
+        changed = document.TableBlock(("what", "before", "after"), what)
+        nothing = document.Paragraph("Nothing has changed.")
+        sections = [
+            document.Section("Difference", tuple(self._difference())),
+            document.Section("What changed", (changed if what else nothing,)),
+            *self._changed_rows(),
+        ]
         for title, diff in (("YAML", self.yaml_diff), ("Code", self.code_diff)):
             if diff:
                 sections.append(document.Section(title, (document.Code("diff", diff),)))
         page = document.Document("Two runs side by side", sections)
         return document.render_html(page)
+
+    def _difference(self) -> Iterator[document.Block]:
+        """The answer in a sentence, and each score of both runs on one line."""
+        where = f"on the {document.HOLD_OUT}"
+        answer = f"Not compared: a run has no score {where}"
+        for score in self.scores[:1]:
+            answer = f"{score.answer} {where}"
+        yield document.Paragraph(f"{answer}.")
+        names = [
+            f"{side}: {run['run_id'][:8]}, {outcome_of(run)}"
+            for side, run in (("before", self.before), ("after", self.after))
+        ]
+        lines = [score.drawn() for score in self.scores]
+        rows = list(zip((*names, "difference"), *lines, strict=True))
+        header = ("run", *(score.metric for score in self.scores))
+        if self.scores:
+            yield document.TableBlock(header, rows)
+        yield document.Paragraph(f"{self._rows[:1].upper()}{self._rows[1:]}.")
+
+    def _changed_rows(self) -> Iterator[document.Section]:
+        if self.rows is None:
+            return
+        if parts := plain_rows(self.rows.parts):
+            metric = self.after["metric"]
+            axis = charts.around_zero(end for part in parts for end in _ends(part))
+            of_all = self.scores[0].difference.estimate
+            cells = [
+                (
+                    numbers.shown(f"{part['feature']} = {part['value']}"),
+                    f"{part['rows']:,}",
+                    charts.on_line(Interval(*_ends(part)), axis, of_all),
+                    "yes" if part["differs_from_all_rows"] else "",
+                )
+                for part in parts
+            ]
+            read_as = (
+                f"Change of {metric}; intervals are paired, and hold for all parts."
+            )
+            header = ("part", "rows", "change; red: all rows", "differs from all rows")
+            blocks = (document.Paragraph(read_as), document.TableBlock(header, cells))
+            yield document.Section("Where the change comes from", blocks)
+        largest = document.rows_table(plain_rows(self.rows.largest))
+        yield document.Section("Rows that changed most", (largest,), folded=True)
+
+
+def _ends(part: Row) -> tuple[float, float, float]:
+    """The change of a part, with its bounds."""
+    return part["change"], part["low"], part["high"]
 
 
 def compare(

@@ -29,7 +29,7 @@ from experiment_pipeline.reporting.run_record import (
     VersionRow,
 )
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.entries import self_contained_page
+from experiment_pipeline.storage.entries import linked_page, self_contained_page
 from experiment_pipeline.storage.files import (
     Location,
     location,
@@ -44,7 +44,8 @@ from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import archive, version_row
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline.tracking.overview import experiment_page, overview
+from experiment_pipeline.tracking.history import experiment_page
+from experiment_pipeline.tracking.overview import overview
 from experiment_pipeline.tracking.questions import rows_of, run_of, versions
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
 from experiment_pipeline.tracking.summary import summary_of
@@ -196,8 +197,9 @@ def write_pages(experiment: str, root: Location) -> None:
     """Write the overview and the page of an experiment."""
     runs = experiment_page(experiment, str(root))
     tone = summary_of(run_of(experiment)).tone
-    page = render_html(runs, tone=tone)
-    write_bytes(root / experiment / EXPERIMENT_PAGE, page.encode())
+    page = render_html(runs, tone=tone).encode()
+    folder = root / experiment
+    write_bytes(folder / EXPERIMENT_PAGE, linked_page(page, folder, levels=1))
     page = render_html(overview(datetime.now(UTC)))
     write_bytes(root / OVERVIEW, page.encode())
 

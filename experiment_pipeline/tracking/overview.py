@@ -1,31 +1,19 @@
-"""The overview of all experiments, and the page of each experiment's runs.
+"""The overview of all experiments.
 
 In: the metadata database. Out: `Document`s with links relative to the storage root, so
-that the pages work wherever the storage is mounted or served. `outcomes.py` writes
-them.
+that the page works wherever the storage is mounted or served. `outcomes.py` writes
+it.
 """
 
 import html
 import math
-import textwrap
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
 from datetime import UTC, datetime
-from itertools import pairwise
-from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.run_record import PredictionRow, RecordRow, WatchRow
-from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.comparison import changes
-from experiment_pipeline.tracking.server import (
-    EXPERIMENT_PAGE,
-    OVERVIEW,
-    is_page,
-    relative_to,
-)
+from experiment_pipeline.tracking.server import EXPERIMENT_PAGE
 from experiment_pipeline.tracking.summary import (
     Row,
     RunSummary,
@@ -35,18 +23,6 @@ from experiment_pipeline.tracking.summary import (
     summary_of,
 )
 
-# As many runs as people scroll through; the command line and SQL show all.
-MOST_RUNS = 200
-MOST_WATCHES = 30
-_UNFOLDED = 20  # runs whose changes are shown at once
-_LONGEST = 160  # characters of a reason
-# The reports of a run in the order of the flow, after the decision record.
-_REPORTS = {
-    RECORD.removesuffix(".md"): "from table to decision",
-    "data_analysis": "data analysis",
-    "leaderboard": "leaderboard",
-    "validation_report": "validation report",
-}
 _OVERVIEW_HEADER = (
     "experiment",
     "last run (UTC)",
@@ -56,15 +32,6 @@ _OVERVIEW_HEADER = (
     "age of the data",
     "runs",
     "cost",
-)
-_RUNS_HEADER = (
-    "run, started (UTC)",
-    "outcome",
-    "score",
-    "version",
-    "by",
-    "took",
-    "reports",
 )
 
 
@@ -144,136 +111,6 @@ def _age(modified_at: datetime | None, now: datetime) -> str:
     if hours >= 48:
         return numbers.counted(round(hours / 24), "day")
     return numbers.counted(round(hours), "hour")
-
-
-def experiment_page(experiment: str, root: str) -> document.Document:
-    """Return the page of one experiment, with links to reports below `root`."""
-    runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS, all_columns=True))
-    number = numbers.counted(len(runs), "run")
-    latest = "Last " if len(runs) == MOST_RUNS else ""
-    sections = (
-        _last_run(experiment),
-        *_watched(experiment),
-        document.Section(
-            f"{latest}{number} of {experiment}", (_runs_table(experiment, runs, root),)
-        ),
-        document.Section(
-            "What changed between runs",
-            (_changes_between(runs),),
-            folded=len(runs) > _UNFOLDED,
-        ),
-    )
-    link = document.Link("Overview of all experiments", f"../{OVERVIEW}")
-    return document.Document(f"{experiment}: all runs", sections, (link,))
-
-
-def _last_run(experiment: str) -> document.Section:
-    run = summary_of(questions.run_of(experiment))
-    parts = [f"Run {run.short_id}: {run.outcome} at {run.stage}"]
-    if run.on_validation is not None:
-        bounds = numbers.bounds(run.on_validation.interval)
-        score = f"{run.on_validation.estimate} ({bounds})"
-        parts.append(f"{score} on the {document.HOLD_OUT}")
-    if run.version:
-        parts.append(f"version {run.version}")
-    texts = [f"{', '.join(parts)}.", run.decision, run.error, run.next_step]
-    paragraphs = [document.Paragraph(text) for text in texts if text]
-    return document.Section("Last run", paragraphs)
-
-
-def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.TableBlock:
-    reports = defaultdict[str, list[Row]](list)
-    for report in plain_rows(questions.rows_of("reports", {"experiment": experiment})):
-        reports[report["run_id"]].append(report)
-    rows = []
-    for row in runs:
-        run = summary_of(row)
-        # The decision of an accepted run only repeats its outcome.
-        reason = run.error if row["status"] == "accepted" else run.decision or run.error
-        reason = textwrap.shorten(reason, _LONGEST, placeholder=" …")
-        cells: tuple[document.Cell, ...] = (
-            _two_lines(run.short_id, run.started),
-            _two_lines(_outcome(run), reason),
-            _scored(run.on_validation),
-            run.version,
-            _two_lines(row["triggered_by"] or "", row["trigger_name"] or ""),
-            _seconds(row["wall_seconds"]),
-            _links(reports[run.run_id], f"{root}/{experiment}"),
-        )
-        rows.append(cells)
-    return document.TableBlock(_RUNS_HEADER, rows)
-
-
-def _links(reports: Sequence[Row], folder: str) -> document.Markup:
-    order = list(_REPORTS)
-
-    def by_flow(report: Row) -> tuple[int, str]:
-        name = report["name"]
-        return order.index(name) if name in order else len(order), name
-
-    links = []
-    for report in sorted(reports, key=by_flow):
-        name = report["name"]
-        below = relative_to(folder, report["place"])
-        if below is not None and is_page(below) and name != RECORD:
-            text = html.escape(_REPORTS.get(name, name).replace("_", " "))
-            links.append(f'<a href="{quote(below, safe="/=+@,")}">{text}</a>')
-    return document.Markup(f'<div class="links">{" ".join(links)}</div>')
-
-
-def _changes_between(runs: Sequence[Row]) -> document.Bullets:
-    complete = [run for run in runs if run["status"] != "partial"]
-    lines = []
-    with_files = [(run, questions.files_of(run)) for run in complete]
-    for (after, new_files), (before, old_files) in pairwise(with_files):
-        differences = changes(before, after, old_files, new_files)
-        text = "; ".join(change.in_words() for change in differences)
-        runs_named = f"{before['run_id'][:8]} → {after['run_id'][:8]}"
-        lines.append(f"{runs_named}: {text or 'nothing that affects the result'}")
-    return document.Bullets(lines or ["This is its first run."])
-
-
-def _watched(experiment: str) -> Iterator[document.Section]:
-    """The watched promises of versions, and predictions that have no labels yet."""
-    watches = [WatchRow(**row) for row in _latest(WatchRow, experiment)]
-    if watches:
-        header = (
-            "at (UTC)",
-            "version",
-            "labels",
-            "score",
-            "promise",
-            "baseline",
-            "answer",
-        )
-        cells = [
-            (row.at[:16], row.version, f"{row.rows:,}", *row.scores, row.answer)
-            for row in watches
-        ]
-        notes = [document.Paragraph(note) for note in watches[0].notes]
-        table = document.TableBlock(header, cells)
-        yield document.Section("The promise, watched", (table, *notes))
-    predictions = [PredictionRow(**row) for row in _latest(PredictionRow, experiment)]
-    if predictions:
-        header = ("at (UTC)", "version", "rows", "rejected", "beside training")
-        rows = [
-            (
-                row.at[:16],
-                row.version,
-                f"{row.rows:,}",
-                f"{row.rejected:,}",
-                "; ".join(row.said),
-            )
-            for row in predictions
-        ]
-        table = document.TableBlock(header, rows)
-        yield document.Section("Predicted, before labels", (table,))
-
-
-def _latest(kind: type[RecordRow], experiment: str) -> Sequence[Row]:
-    frame = questions.rows_of(kind.TABLE, {"experiment": experiment})
-    latest = frame.sort_values("at").tail(MOST_WATCHES)[::-1]
-    return plain_rows(latest.drop(columns="experiment"))
 
 
 def _two_lines(first: str | document.Markup, second: str) -> document.Markup:

@@ -23,7 +23,7 @@ from experiment_pipeline.storage.files import list_names, storage_root, write_by
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import reindex
-from experiment_pipeline.tracking.overview import experiment_page
+from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline_tests import exported, runs, scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.prediction import promised

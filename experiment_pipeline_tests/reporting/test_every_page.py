@@ -71,6 +71,7 @@ WIDTH_OF_PAPER, WHITE = 718, "rgb(255, 255, 255)"
 FOLDED = """async () => {
   await new Promise(shown => requestAnimationFrame(() => requestAnimationFrame(shown)));
   return [...document.querySelectorAll('details > :not(summary)')]
+    .filter(one => !one.closest('[hidden]'))
     .filter(one => !one.checkVisibility({contentVisibilityAuto: true}))
     .map(one => one.outerHTML.slice(0, 80)); }"""
 CUT = """() => [...document.querySelectorAll('.wide')]
@@ -186,11 +187,30 @@ def test_a_long_outcome_breaks_in_the_list_of_runs(browser: Browser, storage: Pa
     """On a small desk nobody scrolls sideways for the reports of a run."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"file://{storage / PAGES['runs']}")
-    for part in ("td .tag", "td .tag ~ small"):
-        page.locator(part).first.evaluate(
-            "one => one.textContent = 'a word '.repeat(25)"
-        )
+    page.locator("td.long").first.evaluate(
+        "one => one.textContent = 'a word '.repeat(25)"
+    )
     assert page.evaluate(CUT) == []
+    page.close()
+
+
+def test_two_ticked_runs_are_shown_together_with_the_command_that_compares_them(
+    browser: Browser, storage: Path
+):
+    """The earlier one first, in whatever order they are ticked."""
+    page = browser.new_page()
+    page.goto(f"file://{storage / PAGES['runs']}")
+    boxes = page.get_by_role("checkbox")
+    boxes.nth(1).check()
+    boxes.nth(3).check()
+    runs = [boxes.nth(place).get_attribute("value")[:8] for place in (3, 1)]
+    command = page.locator(".comparer pre").inner_text()
+    assert (
+        command == f"experiment-pipeline compare {' '.join(runs)} --html compare.html"
+    )
+    assert page.locator(".comparer tr").count() == 2
+    boxes.nth(1).uncheck()
+    assert page.locator(".comparer").inner_text() == "Tick two runs to compare them."
     page.close()
 
 

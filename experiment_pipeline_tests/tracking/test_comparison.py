@@ -1,5 +1,6 @@
 """Two runs side by side: what changed, and what it did to the scores."""
 
+import html
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,12 @@ def test_scores_on_the_same_rows_are_paired(tmp_path):
     better = judged(0.55, by=7)
     runs = keep(tmp_path, judged(0.5, by=8), judged(0.5, by=7), better, better)
     assert "in both: no difference" in str(compare(*runs[2:4]))
-    (score,) = compare(*runs[1:3]).scores
+    comparison = compare(*runs[1:3])
+    (score,) = comparison.scores
+    page = comparison.page()
+    assert "The later run is significantly better: roc_auc differs by 0.0" in page
+    assert page.count('class="interval"') == 3 + len(comparison.rows.parts)
+    assert "The difference is not significant" in compare(*runs[:2]).page()
     assert score.is_paired
     assert score.better is True
     assert 0 < score.difference.low < score.difference.estimate < score.difference.high
@@ -160,7 +166,8 @@ def test_what_does_not_pair_is_not_paired(case: str, tmp_path):
     (score,) = comparison.scores
     assert (score.is_paired, score.better) == (False, None)
     assert reason in str(comparison)
-    assert reason in comparison.page()
+    assert "cannot be compared row by row" in comparison.page()
+    assert reason in html.unescape(comparison.page())
 
 
 def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path):

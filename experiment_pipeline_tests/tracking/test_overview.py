@@ -15,11 +15,12 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.tracking import overview as pages
+from experiment_pipeline.tracking import history as pages
 from experiment_pipeline.tracking import questions, terminal
 from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.outcomes import write_pages
-from experiment_pipeline.tracking.overview import experiment_page, overview
+from experiment_pipeline.tracking.overview import overview
 from experiment_pipeline.tracking.record import decided, decision_record
 from experiment_pipeline_tests.tracking.history import (
     FIRST_DAY,
@@ -105,7 +106,9 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path):
     """A first run that is still running leaves empty cells, not errors."""
     write_run("r1", experiment="fresh", status="running")
     write_pages("fresh", storage_root())
-    assert "This is its first run." in (storage / "fresh/runs.html").read_text()
+    assert "Run r1: running" in (storage / "fresh/runs.html").read_text()
+    table = table_of(experiment_page("fresh", ""))
+    assert row(table, "2026-02-02 06:00")["outcome"] == "running"
     last_run = row(table_of(overview(NOW)), "fresh")["last run (UTC)"]
     assert last_run.startswith("running")
 
@@ -172,32 +175,49 @@ def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path):
         status="partial",
     )
     page = experiment_page("visits", str(storage))
-    first, _, changed = (section.blocks[0] for section in page.sections)
-    assert "Run failed: failed" in str(first)
-    (line,) = (
-        line for line in changed.items if ids[3][:8] in line and ids[4][:8] in line
-    )
-    assert "yaml: seed: 0 → seed: 1" in line
-    assert "digest" not in str(changed)
-    assert not any("part" in line for line in changed.items)
-    runs = table_of(page)
-    assert "no such file" in row(runs, "failed 2026-03-02 06:00")["outcome"]
-    assert "roc_auc is below 0.65" in str(runs.rows[2])
+    assert "Run failed: failed" in str(page.sections[0].blocks[0])
+    runs = {cells[1]: cells for cells in table_of(page).rows}
+    changed = "what changed"
+    column = list(table_of(page).header).index(changed)
+    assert runs[ids[4][:8]][column].text.endswith("yaml: seed: 0 → seed: 1")
+    assert "digest" not in str(runs)
+    assert runs["part"][column] == ""
+    assert "rows.csv: no such file" in runs["failed"]
+    why = "failed: lower bound of roc_auc at least 0.65, it is 0.5700"
+    assert why in runs[ids[4][:8]]
     last_run = row(table_of(overview(NOW)), "visits")["last run (UTC)"]
     assert last_run.startswith("failed")
 
 
+def test_scores_over_runs_are_drawn_with_their_intervals_and_outcomes():
+    """The oldest first, each leading to its row; the line is the last accepted score."""
+    write_history("visits", runs=5)
+    page = experiment_page("visits", "artifacts")
+    chart = page.sections[1].blocks[0]
+    assert chart.alt == (
+        "roc_auc of 5 runs, from 0.6900 to 0.5900 of the last one. The baseline of the "
+        "last one is 0.5000."
+    )
+    line, intervals, accepted, refused, _ = chart.option["series"]
+    assert [mark["y"] for mark in line["marks"]] == [0.69, 0.7, 0.71, 0.72, 0.72]
+    assert [span["row"] for span in intervals["spans"]] == [4, 3, 2, 1, 0]
+    assert [len(points["marks"]) for points in (accepted, refused)] == [4, 1]
+    assert (refused["marks"][0]["row"], refused["marks"][0]["y"]) == (0, 0.59)
+    costs = page.sections[-1].blocks
+    assert [chart.title for chart in costs] == ["Seconds of each run", "Looks so far"]
+    assert costs[0].alt == "Seconds of each run: 36 for the last one, 180 in all."
+
+
 def test_many_runs_are_shown_and_older_ones_left_out(storage: Path, monkeypatch):
-    """The newest come first; what changed between so many is folded away."""
+    """The newest come first."""
     monkeypatch.setattr(pages, "MOST_RUNS", 25)
     ids = write_history("visits", runs=30)
     document = experiment_page("visits", str(storage))
     runs = table_of(document)
-    assert [cells[0].html[:8] for cells in runs.rows[:2]] == [ids[-1][:8], ids[-2][:8]]
+    assert [cells[1] for cells in runs.rows[:2]] == [ids[-1][:8], ids[-2][:8]]
     assert len(runs.rows) == 25
-    sections = {section.title: section for section in document.sections}
-    assert "Last 25 runs of visits" in sections
-    assert sections["What changed between runs"].folded
+    titles = {section.title for section in document.sections}
+    assert "Last 25 runs of visits" in titles
 
 
 def test_names_from_data_stay_texts(storage: Path):
@@ -216,27 +236,22 @@ def test_names_from_data_stay_texts(storage: Path):
     write_pages("visits", storage_root())
     for page in ("overview.html", "visits/runs.html"):
         text = (storage / page).read_text()
-        assert "<script" not in text
+        assert EVIL not in text
         assert f'"{EVIL}' not in text
     assert "&lt;script&gt;" in text
 
 
-def test_reports_are_linked_relative_to_the_page(storage: Path):
-    """Pages below the storage root are linked; tables, and what lies elsewhere, not."""
-    places = {
-        "leaderboard": f"{storage}/visits/leaderboard/a=b/leaderboard.html",
-        "card": f"{storage}/visits/registry/v0001/README.md",
-        "validation_rows": f"{storage}/visits/validation_report/ab/rows.parquet",
-        "elsewhere": "/somewhere/else/page.html",
-    }
-    rows = [ReportRow(name=name, place=place) for name, place in places.items()]
-    write_run("r1", *rows, experiment="visits", status="accepted")
+def test_runs_are_linked_relative_to_the_page(storage: Path):
+    """The pages of a run below the storage root are linked; what lies elsewhere, not."""
+    for run_id, root in (("r1", storage), ("r2", "/somewhere/else")):
+        place = f"{root}/visits/runs/{run_id}/index.html"
+        report = ReportRow(name="decision_record", place=place)
+        write_run(run_id, report, experiment="visits", status="accepted")
     write_pages("visits", storage_root())
     text = (storage / "visits/runs.html").read_text()
     assert set(re.findall('<a href="([^"]+)">([^<]+)</a>', text)) == {
-        ("leaderboard/a=b/leaderboard.html", "leaderboard"),
-        ("registry/v0001/README.md", "card"),
-        ("../overview.html", "Overview of all experiments"),
+        ("runs/r1/index.html", "open"),
+        ("../overview.html", "All experiments"),
     }
 
 

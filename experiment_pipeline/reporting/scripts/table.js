@@ -60,7 +60,7 @@ const pageTables = [...document.querySelectorAll("table.explore")].map((element)
     const values = texts.map((text) => parseFloat(text.replaceAll(",", "")));
     const numeric = texts.some(Boolean) && texts.every((text) => !text || /^-?[\d.,]+(e-?\d+)?( |$)/.test(text));
     const cells = [...element.rows].map((row) => row.cells[column]);
-    if (numeric && !lines[0].cells[column].querySelector(".interval")) cells.forEach((cell) => cell.classList.add("number"));
+    if (numeric && !cells.some((cell) => cell.querySelector(".interval"))) cells.forEach((cell) => cell.classList.add("number"));
     header.replaceChildren(make("button", { type: "button" }, names[column]));
     header.firstChild.addEventListener("click", () => {
       const sign = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
@@ -74,7 +74,7 @@ const pageTables = [...document.querySelectorAll("table.explore")].map((element)
   });
   lines.forEach((line, row) => {
     line.cells[1].replaceChildren(make("button", { type: "button" }, ...line.cells[1].childNodes));
-    line.addEventListener("click", () => mark(row));
+    line.addEventListener("click", ({ target }) => target.closest("a, label, details") || mark(row));
   });
   more.addEventListener("click", () => show((all = !all)));
   const controls = [{ name: "Filter all columns", control: search }, ...selects];
@@ -84,4 +84,18 @@ const pageTables = [...document.querySelectorAll("table.explore")].map((element)
   element.parentElement.after(more);
   show();
   return table;
+});
+
+/* Two ticked runs of a history are shown below each other, with the command that compares them:
+   the pages have no server. The rows are in the order of time, the newest first. */
+const comparer = document.querySelector(".comparer");
+comparer?.parentElement.addEventListener("change", () => {
+  const boxes = [...document.querySelectorAll("input[type=checkbox]:checked")];
+  const ticked = pageTables[0].lines.filter((line) => boxes.some((box) => line.contains(box)));
+  const rows = ticked.map((line) => line.cloneNode(true));
+  rows.forEach((row) => row.querySelectorAll("input").forEach((box) => box.remove()));
+  const command = boxes.length === 2 && comparer.dataset.command.split("{}");
+  const [after, before] = ticked.map((line) => line.querySelector("input").value.slice(0, 8));
+  comparer.replaceChildren(make("p", {}, command ? "All differences, row by row:" : "Tick two runs to compare them."));
+  if (command) comparer.append(make("pre", {}, command[0], before, command[1], after, command[2]), make("table", {}, make("tbody", {}, ...rows)));
 });
