@@ -203,9 +203,10 @@ def estimates(
     return chart(title, alt, plot, height=60 + 26 * len(rows))
 
 
-def around_zero(values: Iterable[float]) -> Axis:
-    """Return an axis with zero in its middle."""
-    end = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+def around_zero(changes: Iterable[Interval]) -> Axis:
+    """Return an axis for changes, with zero in its middle."""
+    ends = [end for one in changes for end in (one.low, one.estimate, one.high)]
+    end = max((abs(end) for end in ends if math.isfinite(end)), default=0.0)
     return Axis(low=-1.05 * end, high=1.05 * end)
 
 

@@ -129,9 +129,7 @@ class ScoreChange:
         ]
         axis = charts.Axis(low=min(both, default=None), high=max(both, default=None))
         difference = self.difference
-        zero = charts.around_zero(
-            (difference.low, difference.estimate, difference.high)
-        )
+        zero = charts.around_zero([difference])
         return (
             charts.on_line(self.before, axis),
             charts.on_line(self.after, axis),
@@ -253,13 +251,13 @@ class RunComparison:
             return
         if parts := plain_rows(self.rows.parts):
             metric = self.after["metric"]
-            axis = charts.around_zero(end for part in parts for end in _ends(part))
+            axis = charts.around_zero(map(_change_of, parts))
             of_all = self.scores[0].difference.estimate
             cells = [
                 (
                     numbers.shown(f"{part['feature']} = {part['value']}"),
                     f"{part['rows']:,}",
-                    charts.on_line(Interval(*_ends(part)), axis, of_all),
+                    charts.on_line(_change_of(part), axis, of_all),
                     "yes" if part["differs_from_all_rows"] else "",
                 )
                 for part in parts
@@ -274,9 +272,9 @@ class RunComparison:
         yield document.Section("Rows that changed most", (largest,), folded=True)
 
 
-def _ends(part: Row) -> tuple[float, float, float]:
+def _change_of(part: Row) -> Interval:
     """The change of a part, with its bounds."""
-    return part["change"], part["low"], part["high"]
+    return Interval(part["change"], part["low"], part["high"])
 
 
 def compare(
