@@ -251,11 +251,7 @@ def _searched(board: Leaderboard) -> str:
 def _table(shown: pictures.SearchShown) -> TableBlock:
     """The table of configurations; charts refer to its rows by number."""
     board = shown.board
-    axis, _ = pictures.score_axis(
-        shown,
-        [row["test_score"] for row in shown.rows if pictures.is_ranked(row)],
-        [row[end] for row in shown.rows for end in ("low", "high") if row[end]],
-    )
+    axis = _axis_of_intervals(shown)
     rows = [_cells(shown, row, axis) for row in shown.rows]
     # A column without any value says nothing.
     header = [name for name in rows[0] if any(cells[name] for cells in rows)]
@@ -272,6 +268,15 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
         filters=("status",),
         pinned=[[pinned.get(name, "") for name in header]],
     )
+
+
+def _axis_of_intervals(shown: pictures.SearchShown) -> charts.Axis:
+    ranked = list(filter(pictures.is_ranked, shown.rows))
+    bounds = [
+        row[end] for row in ranked for end in ("low", "high") if row[end] is not None
+    ]
+    axis, _ = pictures.score_axis(shown, [row["test_score"] for row in ranked], bounds)
+    return axis
 
 
 def _minus_the_best(shown: pictures.SearchShown) -> str:

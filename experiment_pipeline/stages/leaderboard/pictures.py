@@ -266,39 +266,46 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
     if len(scored) < _FEWEST_MARKS:
         return
     ranked = list(filter(is_ranked, scored))
-    scores = [row["test_score"] for row in ranked or scored]
-    y_axis, outside = score_axis(shown, scores)
+    y_axis, outside = score_axis(shown, [row["test_score"] for row in ranked or scored])
     importance = _importance(shown, algorithm)
-    titles = {axis.title: axis for axis in shown.axes[algorithm]}
-    if importance:
-        titles = {name: titles[name] for name in importance if importance[name] > 0}
-    charts = [
-        chart
-        for axis in titles.values()
-        for chart in _hyperparameter_chart(
-            shown, axis, scored, y_axis, importance.get(axis.title)
-        )
-    ]
-    unimportant = [name for name, share in importance.items() if share <= 0]
-    if not charts and not unimportant:
-        return
+    charts = list[Chart]()
+    for axis in _by_importance(shown.axes[algorithm], importance):
+        share = importance.get(axis.title)
+        charts += _hyperparameter_chart(shown, axis, scored, y_axis, share)
     words = list[str]()
     if charts:
-        words.append(
-            f"Each hyperparameter against {shown.board.metric}; a best score at an end "
-            "of the axis means that the search should go further there."
+        words += _how_to_read(
+            shown.board.metric,
+            has_importance=bool(importance),
+            has_stopped=len(ranked) < len(scored),
         )
-    if charts and importance:
-        words.append(
+    if unimportant := [name for name, share in importance.items() if share <= 0]:
+        words.append(f"Without a visible effect: {', '.join(unimportant)}.")
+    if words:
+        yield Paragraph(" ".join([*words, outside]).strip())
+    yield from charts
+
+
+def _by_importance(axes: Sequence[Axis], importance: Mapping[str, float]) -> list[Axis]:
+    """The hyperparameters with an effect, the largest first; all if none is known."""
+    with_effect = [axis for axis in axes if importance.get(axis.title, 1.0) > 0]
+    return sorted(with_effect, key=lambda axis: -importance.get(axis.title, 1.0))
+
+
+def _how_to_read(
+    metric: str, *, has_importance: bool, has_stopped: bool
+) -> Iterator[str]:
+    yield (
+        f"Each hyperparameter against {metric}; a best score at an end of the axis "
+        "means that the search should go further there."
+    )
+    if has_importance:
+        yield (
             "The percentage says how much of the ranking of these configurations its "
             "value alone explains, beyond chance."
         )
-    if unimportant:
-        words.append(f"Without a visible effect: {', '.join(unimportant)}.")
-    if charts and len(ranked) < len(scored):
-        words.append("Triangles were stopped early.")
-    yield Paragraph(" ".join([*words, outside]).strip())
-    yield from charts
+    if has_stopped:
+        yield "Triangles were stopped early."
 
 
 def _importance(shown: SearchShown, algorithm: str) -> dict[str, float]:
