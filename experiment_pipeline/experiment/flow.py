@@ -9,6 +9,7 @@ notebook, a test and a Dagster asset run the same stages. Their order stands in
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ from experiment_pipeline.stages.registry import STAGES, warn_of_memory
 from experiment_pipeline.stages.search import page as search_page
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import (
+    TRAINED,
     Conclusion,
     SearchNote,
     SearchResults,
@@ -79,6 +81,10 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.thresholds import scoring_threshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import ModelPackage
@@ -114,6 +120,10 @@ Outcomes = Mapping[str, Outcome]  # asset → its outcome, in the order of repor
 
 def raw_data(run: Run) -> Outcomes:
     """Read the source; a wrong column name in the YAML ends the run here."""
+    known = {"declared": len(configurations(run.spec))}
+    run.store.record([run_record.RunFacts(budget_seconds=run.budget.seconds, **known)])
+    if run.store.page:
+        run.log.info(f"follow this run: {run.store.page}")
     for warning in secret_warnings(run.named):
         run.log.warning(warning)
     table = run.delivered
@@ -270,7 +280,9 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
             engine,
             asked_for=asked_for,
             earlier=None if earlier is None else earlier.conclusions,
-            listen=_listener(run, record, report, hyperparameters),
+            listen=_listener(
+                run, record, report, hyperparameters, _BestSoFar(sets, spec, models)
+            ),
         )
         rest = searched.not_asked_for
         record([search_page.record_row(end, hyperparameters[end.key]) for end in rest])
@@ -309,6 +321,7 @@ def _listener(
     record: Callable[[Sequence[run_record.RecordRow]], object],
     report: Callable[[Sequence[tuple[str, Outcome]]], object],
     hyperparameters: Mapping[str, Mapping[str, Any]],
+    best: "_BestSoFar",
 ) -> Callable[[SearchNote | Conclusion], None]:
     """Return what records and reports each event of a search."""
 
@@ -316,7 +329,10 @@ def _listener(
         if isinstance(event, SearchNote):
             (run.log.warning if event.warns else run.log.info)(event.text)
             return
-        record([search_page.record_row(event, hyperparameters[event.key])])
+        row = search_page.record_row(event, hyperparameters[event.key])
+        if (interval := best.interval(event)) is not None:
+            row = replace(row, test_low=interval.low, test_high=interval.high)
+        record([row])
         if event.result is None:
             return
         path = run.store.model_path(event.result.fingerprint)
@@ -326,6 +342,39 @@ def _listener(
         report([(event.key, outcome)])
 
     return listen
+
+
+@dataclass
+class _BestSoFar:
+    """The best score that a running search has found, for the page of the run."""
+
+    sets: TrainingSets
+    spec: ExperimentSpec
+    models: ModelStore
+    score: float = -math.inf  # greater is better
+
+    def interval(self, event: Conclusion) -> Interval | None:
+        """Return the interval of a score that is the best so far; None: it is not."""
+        metric = self.spec.metric
+        if event.result is None or event.status != TRAINED:
+            return None
+        score = metric_of(metric).sign * event.result.test_score
+        if not score > self.score:
+            return None
+        self.score = score
+        sets = self.sets
+        stored = self.models.test_predictions([event.result.fingerprint])
+        for prediction in stored.values():
+            rows = SetPrediction(
+                sets.y_test,
+                prediction,
+                sets.test_clusters(self.spec),
+                sets.w_test,
+                sets.variance_factor,
+            )
+            cut = scoring_threshold([metric], rows.y, prediction, rows.weights)
+            return rows.interval(metric, cut)
+        return None
 
 
 def _with_times(run: Run, searched: SearchOutcome, before: float) -> SearchResults:

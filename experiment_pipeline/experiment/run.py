@@ -12,6 +12,7 @@ its trained models.
 """
 
 import logging
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -410,6 +411,9 @@ def _executed(
     reporter = ProgressReporter(named, progress)
     budget = RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS)
     run = Run(named, store, reporter, budget, **of_run)
+    if progress:
+        # To stderr, as the output of commands may be JSON.
+        print(f"follow this run: {store.page}", file=sys.stderr)  # noqa: T201
     try:
         with reporter.shown():
             finished = run_stages(run, partial(_reported, store))

@@ -46,6 +46,7 @@ from experiment_pipeline.storage.registry import (
 from experiment_pipeline.storage.run_code import RunCode, run_code
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.tracking import run_pages
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import restore_versions
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -56,6 +57,7 @@ from experiment_pipeline.tracking.outcomes import (
 )
 from experiment_pipeline.tracking.questions import code_of
 from experiment_pipeline.tracking.record import record_of_version
+from experiment_pipeline.tracking.server import page_url
 
 _IDENTITY = "identity.txt"  # of the published version, in the entry of its export
 
@@ -115,6 +117,11 @@ class Store:
     def code(self) -> RunCode:
         """The user's code, read once: files may change during the run."""
         return run_code(self.spec, Path.cwd())
+
+    @property
+    def page(self) -> str:
+        """The address of the run's page, also while it runs; empty: it has none."""
+        return ""
 
     def recorded(self, stage: str, named: NamedColumns) -> AbstractContextManager[None]:
         """Record the start, cost and error of a stage's work."""
@@ -199,11 +206,25 @@ class FileStore(Store):
         self.searches = EarlierSearches.of(self.spec.name)
         self.ledger = Ledger.of(self.spec.name)
 
-    def recorded(self, stage: str, named: NamedColumns) -> AbstractContextManager[None]:
-        """Record the stage in the database; an error ends the run there."""
-        return recorded_stage(
-            self.run, stage, named.spec, named.texts, self.started, self._finish
-        )
+    @property
+    def page(self) -> str:
+        """The address of the run's page; without a server its place."""
+        place = str(run_pages.folder_of(self.run, storage_root()) / "index.html")
+        return page_url(place) or place
+
+    @contextmanager
+    def recorded(self, stage: str, named: NamedColumns) -> Iterator[None]:
+        """Record the stage in the database; an error ends the run there. Meanwhile the
+        run's page is kept current.
+        """
+        texts = named.texts
+        with (
+            recorded_stage(
+                self.run, stage, named.spec, texts, self.started, self._finish
+            ),
+            run_pages.kept_current(self.run, storage_root()),
+        ):
+            yield
 
     def _finish(self, run: RunRecord) -> None:
         self.pages.update(finish_run(run, self.warn))

@@ -134,7 +134,29 @@ class Flow:
     cards: Sequence[Card]
 
 
-Block = Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | Chart
+@dataclass(frozen=True)
+class Bar:
+    """A measured value against its limit; `ends`: value and limit, in percent of the
+    width.
+    """
+
+    title: str  # what comes after a colon is shown small
+    tag: str
+    tone: Tone
+    text: str  # value and limit in words
+    ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars below each other; in Markdown a list."""
+
+    bars: Sequence[Bar]
+
+
+Block = (
+    Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | Chart | Bars
+)
 
 
 @dataclass(frozen=True)
@@ -181,6 +203,8 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
             return escape(text)
         case Bullets(items):
             return "\n".join(f"- {_cell(item)}" for item in items)
+        case Bars(bars):
+            return "\n".join(map(_bar_line, bars))
         case Code(language, text):
             return fenced(language, text)
         case Link() | Markup():
@@ -194,6 +218,10 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
         case Card(title, tag, _, blocks):
             parts = [f"### {escape(title)}", f"**{tag}**", *map(rendered, blocks)]
             return "\n\n".join(parts)
+
+
+def _bar_line(bar: Bar) -> str:
+    return f"- **{bar.tag}**: {escape(bar.title)}: {escape(bar.text)}"
 
 
 def _table_line(cells: Iterable[str]) -> str:
@@ -246,6 +274,7 @@ def render_html(
         document=document,
         tone=tone,
         script="\n".join(folder.joinpath(name).read_text("utf-8") for name in scripts),
+        has_code=any(isinstance(block, Code) for block in blocks),
     )
 
 

@@ -127,6 +127,7 @@ class RunFacts(RecordRow, table="runs"):
     verdict: Annotated[Text, "of the data analysis: go, go with conditions, no go"] = (
         None
     )
+    budget_seconds: Annotated[Number, "of the whole run; null without a budget"] = None
     declared: Annotated[Count, "configurations of the YAML"] = None
     trained: Annotated[Count, "of these, fitted on all train rows"] = None
     stopped_early: Annotated[Count, "of these, stopped by halving at a rung"] = None
@@ -332,6 +333,7 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
         str, "the challenger, the change, the choice, the sentence, or what to do"
     ]
     because: Annotated[Text, "of a next step: the numbers behind it"] = None
+    promises: Annotated[Text, "of a next step: its expected gain, and its cost"] = None
     score: Annotated[Number, "of the challenger; after the change; of the choice"] = (
         None
     )

@@ -24,7 +24,10 @@ def next_step(run: Decided) -> NextStep:
     """Return what to do next about a run."""
     match run.summary.outcome_word:
         case "running":
-            return NextStep(f"Wait: it works on {run.summary.stage}.")
+            done = len(run.rows["configurations"])
+            of = f" of {run.run['declared']:,}" if run.run["declared"] else ""
+            search = f", {done:,}{of} configurations done" if done else ""
+            return NextStep(f"Wait: it works on {run.summary.stage}{search}.")
         case "accepted" | "accepted with conditions":
             return _of_accepted(run)
         case "not accepted":

@@ -325,6 +325,11 @@ def rows_of(table: str, run: Row) -> pd.DataFrame:
     return _read(_of_run(TABLES[table], run))
 
 
+def plain_rows_of(table: str, run: Row) -> list[Row]:
+    """The same as dicts, an order of magnitude faster than through a DataFrame."""
+    return _rows(_of_run(TABLES[table], run))
+
+
 def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
     """Return the findings of a run's data analysis, a row each.
 

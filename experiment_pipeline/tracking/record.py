@@ -5,12 +5,14 @@ page.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.storage.files import location, read_if_exists
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -32,7 +34,16 @@ _TABLES = (
     "evidence",
     "reports",
 )
-_OUTCOME_OF_A_GATE = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
+# Outcome of a gate → its word and colour, the failed ones first.
+_GATES: Mapping[str, tuple[str, document.Tone]] = {
+    "FAIL": ("failed", "failed"),
+    "INCONCLUSIVE": ("too little data to decide", "doubtful"),
+    "PASS": ("passed", "passed"),
+}
+_BEST_LINEAR = re.compile("the best linear model, (.+), fitted on the same rows")
+# Columns of a configuration → how a simpler one is called, from this ratio on.
+_COSTS_OF_USE = {"model_bytes": "smaller", "predict_microseconds_per_row": "faster"}
+_WORTH_SAYING = 1.2
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ def decided(
     `facts` replace columns of its row that are not written yet.
     """
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
-    rows = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
+    rows = {name: questions.plain_rows_of(name, run) for name in _TABLES}
     rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
     for name in ("gates", "evidence"):
         rows[name].sort(key=lambda row: row["number"])
@@ -178,11 +189,15 @@ def _approval(experiment: str, version: Row) -> str:
 
 
 def decision_record(run: Decided) -> document.Document:
-    """Return the page of a run."""
+    """Return the page of a run: the decision first, what few readers need folded."""
     to_sign = ("decision", "name", "date", "signature")
-    sections: dict[str, Iterable[document.Block]] = {
-        "Decision": _decision(run),
+    is_running = run.summary.outcome_word == "running"
+    shown: dict[str, Iterable[document.Block]] = {
+        "Decision": _at_work(run) if is_running else _decision(run),
+        "Why, and what next": _next_steps(run),
         "From table to decision": [document.Flow(tuple(_steps(run)))],
+    }
+    folded: dict[str, Iterable[document.Block]] = {
         "Question": [_question(run)],
         "Purpose and people": document.statements(run.run["record"] or {}),
         "Data": _data(run),
@@ -192,17 +207,17 @@ def decision_record(run: Decided) -> document.Document:
         **_evidence(run),
         "What changed": _changed(run),
         "Cost until this was written": [document.Paragraph(f"{run.summary.cost}.")],
+        "YAML": _yaml(run),
         "Reviewed": [
             document.TableBlock(("", ""), [(name, "." * 40) for name in to_sign])
         ],
     }
     written = []
-    for title, blocks in sections.items():
+    for title, blocks in (shown | folded).items():
         if section := tuple(blocks):
-            written.append(document.Section(title, section))
+            written.append(document.Section(title, section, folded=title in folded))
     experiment = run.summary.experiment
-    title = f"{experiment}: from table to decision"
-    return document.Document(title, written)
+    return document.Document(f"{experiment}: from table to decision", written)
 
 
 @dataclass(frozen=True)
@@ -225,7 +240,8 @@ def _steps(run: Decided) -> Iterator[document.Card]:
 def _raw_table(run: Decided) -> _Milestone | None:
     if not run.summary.table:
         return None
-    return _Milestone(run.summary.table, run.run["data_url"] or "unknown place")
+    place = run.run["data_url"] or "unknown place"
+    return _Milestone(run.summary.table, numbers.shown(place.rpartition("/")[2], 24))
 
 
 def _counted(severity: str, findings: int) -> str:
@@ -295,6 +311,8 @@ def _on_validation(run: Decided) -> _Milestone | None:
 def _decided_step(run: Decided) -> _Milestone:
     text = f"{run.gates_in_words}. " if run.gates_in_words else ""
     tag = run.summary.outcome_word
+    if tag == "running":
+        return _Milestone(tag)
     if not run.is_accepted:
         stays = run.not_exported
         return _Milestone(tag, f"{text}{stays.capitalize()}.", None, "failed")
@@ -318,19 +336,153 @@ def _better(run: Decided) -> str:
     return "greater" if run.run["greater_is_better"] else "smaller"
 
 
+def _at_work(run: Decided) -> Iterator[document.Block]:
+    """How far a running search is, from the rows that it has written so far."""
+    row = run.run
+    yield document.Paragraph(f"Running: {run.summary.stage}.")
+    declared, budget = row["declared"], row["budget_seconds"]
+    done = len(run.rows["configurations"])
+    used = (row["seen_at"] - row["started_at"]).total_seconds()
+    bars = []
+    stops = "The search stops with the last configuration"
+    if declared and done:
+        text = f"{done:,} of {numbers.counted(declared, 'configuration')}"
+        bars.append(
+            document.Bar(
+                "configurations done", "search", "", text, (100 * done / declared, 100)
+            )
+        )
+    if budget:
+        left = numbers.seconds(max(budget - used, 0.0))
+        stops += f", or in {left} when the budget is spent"
+        text = f"{numbers.seconds(used)} of {numbers.seconds(budget)}, {left} left"
+        share = min(100 * used / budget, 100.0)
+        bars.append(document.Bar("seconds used", "time", "", text, (share, 100)))
+    if bars:
+        yield document.Bars(bars)
+    if best := best_so_far(run):
+        score = numbers.as_known(
+            best["test_score"], best["test_low"], best["test_high"]
+        )
+        yield document.Paragraph(
+            f"Best so far: {best['key']}, {row['metric']} {score} on the rows that "
+            "choose; being the best of many, it is optimistic."
+        )
+    if row["trained"] is not None:
+        stops = "The search is over; leaderboard, final evaluation and export follow"
+    yield document.Paragraph(f"{stops}. {numbers.seconds(used)} so far.")
+
+
+def best_so_far(run: Decided) -> Row | None:
+    """The best configuration that was fitted on all train rows."""
+    sign = 1 if run.run["greater_is_better"] else -1
+    trained = [
+        row
+        for row in run.rows["configurations"]
+        if row["status"] == "trained" and row["test_score"] is not None
+    ]
+    return max(trained, key=lambda row: sign * row["test_score"], default=None)
+
+
 def _decision(run: Decided) -> Iterator[document.Block]:
     yield document.Paragraph(_decision_in_words(run))
-    lines = []
-    for gate in run.rows["gates"]:
-        if words := _OUTCOME_OF_A_GATE.get(gate["outcome"]):
-            value = document.known(gate["value"])
-            lines.append(f"{words}: {gate['rule']}; it is {value}")
-    if not run.rows["gates"]:
+    gates = run.rows["gates"]
+    if gates:
+        by_outcome = sorted(gates, key=lambda gate: [*_GATES].index(gate["outcome"]))
+        yield document.Bars([*map(_gate_bar, by_outcome)])
+    else:
         lines = [line for line in run.summary.decision.splitlines() if line.strip()]
-    if lines:
-        yield document.Bullets(lines)
+        if lines := [*lines, *filter(None, [run.summary.error])]:
+            yield document.Bullets(lines)
+    if simpler := simpler_model(run):
+        yield document.Paragraph(simpler)
     if run.approval:
         yield document.Paragraph(f"Approval: {run.approval}.")
+
+
+def _gate_bar(gate: Row) -> document.Bar:
+    """A gate as a bar from 0, or from the lower end, against its limit."""
+    word, tone = _GATES[gate["outcome"]]
+    value, limit = gate["value"], gate["limit_value"]
+    text = f"{document.known(value)}, limit {document.known(limit)}"
+    if value is None or limit is None:
+        return document.Bar(gate["rule"], word, tone, text)
+    low = min(0.0, value, limit)
+    high = max(0.0, value, limit)
+    if low == 0 and high <= 1:
+        high = 1.0
+    scale = 100 / ((high - low) or 1.0)
+    ends = (scale * (value - low), scale * (limit - low))
+    return document.Bar(gate["rule"], word, tone, text, ends)
+
+
+def simpler_model(run: Decided) -> str:
+    """Whether a simpler model is as good, in a sentence; empty: it is not known."""
+    rows = {row["key"]: row for row in run.rows["configurations"]}
+    chosen = rows.get(run.summary.choice)
+    if chosen is None:
+        return ""
+    for evidence in run.rows["evidence"]:
+        linear = _BEST_LINEAR.match(evidence["what"])
+        if linear and evidence["score"] is not None and linear[1] in rows:
+            return _beside_linear(run, evidence, chosen, rows[linear[1]])
+    tied = [row for row in rows.values() if row["in_tie_group"] and row["model_bytes"]]
+    smallest = min(tied, key=lambda row: row["model_bytes"], default=chosen)
+    if smallest["key"] == chosen["key"]:
+        return "No simpler model that was tried is as good."
+    where = numbers.evaluated(run.run["evaluation"]).where
+    how = _by_how_much(chosen, smallest)
+    return f"As good and simpler: {smallest['key']} is tied {where}{how}."
+
+
+def _beside_linear(run: Decided, evidence: Row, chosen: Row, linear: Row) -> str:
+    difference = numbers.as_known(
+        evidence["difference"], evidence["low"], evidence["high"]
+    )
+    scores = (
+        f"{run.run['metric']} {numbers.score(evidence['score'])}, this model minus it "
+        f"{difference}"
+    )
+    is_tied = evidence["low"] is not None and evidence["low"] <= 0 <= evidence["high"]
+    if not is_tied:
+        return f"The best linear model is not as good: {scores}."
+    how = _by_how_much(chosen, linear)
+    return f"As good and simpler: the best linear model is tied{how} ({scores})."
+
+
+def _by_how_much(chosen: Row, simpler: Row) -> str:
+    """`: 40 times smaller, 3 times faster`; empty where nothing is known."""
+    parts = []
+    for column, word in _COSTS_OF_USE.items():
+        if chosen[column] and simpler[column]:
+            times = chosen[column] / simpler[column]
+            if times >= _WORTH_SAYING:
+                parts.append(f"{times:,.2g} times {word}")
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def _next_steps(run: Decided) -> Iterator[document.Block]:
+    steps = [row for row in run.rows["evidence"] if row["kind"] == "next step"]
+    for number, row in enumerate(steps, start=1):
+        texts = [row["because"], f"Expected gain; cost: {row['promises']}."]
+        blocks = tuple(map(document.Paragraph, filter(None, texts)))
+        yield document.Card(row["what"], f"{number}", "", blocks)
+
+
+def _yaml(run: Decided) -> Iterator[document.Block]:
+    """The search to try next, and the defs.yaml of the run."""
+    for row in run.rows["reports"]:
+        if row["name"] == "next_search" and row["place"]:
+            text = read_if_exists(location(row["place"]))
+            if text is not None:
+                yield document.Paragraph(
+                    "The search to try next. It replaces search in defs.yaml: the "
+                    "current entries come first, and their fits are reused."
+                )
+                yield document.Code("yaml", text.decode().rstrip("\n"))
+    if text := questions.files_of(run.run).get("defs.yaml"):
+        yield document.Paragraph("defs.yaml of this run:")
+        yield document.Code("yaml", text.rstrip("\n"))
 
 
 def _decision_in_words(run: Decided) -> str:

@@ -15,8 +15,12 @@ whose name is in `header.TABS`. Another page of a run shows
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from threading import Event, Thread
+from time import monotonic
 
+from experiment_pipeline.errors import StorageError
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.header import (
     COMPARE,
@@ -95,11 +99,38 @@ def write(
     return tuple(_own_pages(shown, folder))
 
 
+@contextmanager
+def kept_current(run: RunRecord, root: Location) -> Iterator[None]:
+    """Write the page of a running run every few seconds, from its rows of the
+    database.
+    """
+    closed = Event()
+
+    def work() -> None:
+        is_there = read_if_exists(folder / TABS[DECISION]) is not None
+        pause = _RELOAD_SECONDS if is_there else 0.0
+        while not closed.wait(pause):
+            began = monotonic()
+            with suppress(StorageError):  # the run matters more than its page
+                _write_decision(
+                    decided(run.experiment, run.run_id, root=str(root)), folder
+                )
+            # On a busy machine or a slow bucket, at most a few percent of the time.
+            pause = max(_RELOAD_SECONDS, 30 * (monotonic() - began))
+
+    folder = folder_of(run, root)
+    thread = Thread(target=work, name="page", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        closed.set()
+        thread.join()
+
+
 def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:
     """Write the decision, and the comparison with the run before."""
-    record = decision_record(shown)
-    page = document.render_html(record, tone=shown.summary.tone).encode()
-    write_bytes(folder / TABS[DECISION], with_header(page, header_of(shown, DECISION)))
+    record = _write_decision(shown, folder)
     name = RECORD.removesuffix(".md")
     yield ReportRow(name=name, place=str(folder / TABS[DECISION]))
     if shown.is_decided:
@@ -109,6 +140,13 @@ def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:
             header = header_of(shown, COMPARE)
             page = with_header(comparison.page().encode(), header)
             write_bytes(folder / TABS[COMPARE], page)
+
+
+def _write_decision(shown: Decided, folder: Location) -> document.Document:
+    record = decision_record(shown)
+    page = document.render_html(record, tone=shown.summary.tone).encode()
+    write_bytes(folder / TABS[DECISION], with_header(page, header_of(shown, DECISION)))
+    return record
 
 
 def header_of(run: Decided, tab: str) -> Header:

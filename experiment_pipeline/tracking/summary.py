@@ -177,7 +177,7 @@ def _search(row: Row) -> str:
     counts = [
         f"{row[name]:,} {name.replace('_', ' ')}" for name in _COUNTS if row[name]
     ]
-    return "" if row["declared"] is None else ", ".join(counts) or "none trained"
+    return "" if row["trained"] is None else ", ".join(counts) or "none trained"
 
 
 def _cost(row: Row) -> str:

@@ -270,7 +270,7 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
         for table in tables
     )
     pd.testing.assert_frame_equal(ep.runs("flight_delay", all_columns=True), before)
-    (page,) = (storage / "flight_delay" / "runs").glob("*.record.md")
+    (page,) = (storage / "flight_delay" / "runs").glob("*/decision_record.md")
     assert (
         "num_leaves=4, accepted with conditions (drift_over_time)"
         in page.read_text().replace("\\_", "_")

@@ -123,9 +123,8 @@ class FinalEvaluation:
         document = page.build_document(report, self.next_search, self.charts)
 
         def html() -> bytes:
-            # Not in the Markdown: it goes into event logs, where no row belongs.
-            worst_rows = page.worst_rows(report, self.rows)
-            shown = replace(document, sections=(*document.sections, worst_rows))
+            # Rows are not in the Markdown: it goes into event logs.
+            shown = page.model_page(report, self.charts, self.rows)
             return render_html(shown, passed=report.accepted).encode()
 
         contents = {
@@ -287,7 +286,12 @@ def evaluate(
     if not report.accepted:
         following = next_search(choice.spec, choice.board, report, evidence())
         steps = [
-            EvidenceRow(kind="next step", what=reason.advice, because=reason.evidence)
+            EvidenceRow(
+                kind="next step",
+                what=reason.advice,
+                because=reason.evidence,
+                promises=reason.promises,
+            )
             for reason in following.reasons
         ]
         report = replace(report, evidence=(*report.evidence, *steps))

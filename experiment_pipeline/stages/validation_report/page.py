@@ -182,26 +182,53 @@ def build_document(
     charts: Charts = MappingProxyType({}),
 ) -> Document:
     """Return the report as a document: the decision, the reasons, and the details."""
-    evidence = [asdict(row) for row in report.evidence]
     sections = (
         _decision(report),
         *_reasons(following),
         _scores(report, charts),
-        *_calibration(report, charts),
-        *_threshold(report, charts),
-        *_errors(report, charts),
-        *_classes(report, charts),
-        _features(report, charts),
-        *_dependence(report, charts),
-        _segments(report),
-        *_horizons(report),
-        _coverage(report),
-        *audit.section(report.audit),
-        *evidence_sections(evidence, report.metric),
-        Section("Caveats", (Bullets((report.looks_in_words, *report.notes)),)),
+        *_of_model(report, charts),
+        *_beside(report),
     )
     title = f"{report.experiment}: validation report"
     return Document(title, sections)
+
+
+def model_page(
+    report: ValidationReport, charts: Charts, rows: pd.DataFrame
+) -> Document:
+    """Return the page of the model; `rows`: PREDICTED_ROWS.
+
+    Gates, reasons and the next search are on the page of the decision.
+    """
+    details = (_scores(report, charts), *_beside(report))
+    sections = (
+        _section("Model", _in_words(report)),
+        *_of_model(report, charts),
+        _worst_rows(report, rows),
+        *(replace(section, folded=True) for section in details),
+    )
+    return Document(f"{report.experiment}: model", sections)
+
+
+def _of_model(report: ValidationReport, charts: Charts) -> Iterator[Section]:
+    """What the model uses, then how it fares and where it is weak."""
+    yield _features(report, charts)
+    yield from _dependence(report, charts)
+    yield from _calibration(report, charts)
+    yield from _threshold(report, charts)
+    yield from _errors(report, charts)
+    yield from _classes(report, charts)
+    yield _segments(report)
+    yield from _horizons(report)
+    yield _coverage(report)
+    yield from audit.section(report.audit)
+
+
+def _beside(report: ValidationReport) -> Iterator[Section]:
+    evidence = [asdict(row) for row in report.evidence]
+    yield from evidence_sections(evidence, report.metric)
+    caveats = Bullets((report.looks_in_words, *report.notes))
+    yield Section("Caveats", (caveats,))
 
 
 def _section(title: str, *blocks: Block | str) -> Section:
@@ -212,7 +239,7 @@ def _section(title: str, *blocks: Block | str) -> Section:
     )
 
 
-def _decision(report: ValidationReport) -> Section:
+def _in_words(report: ValidationReport) -> str:
     score = report.score(report.metric)
     interval = score.interval
     baseline = numbers.score(score.baseline)
@@ -229,12 +256,16 @@ def _decision(report: ValidationReport) -> Section:
     bounds = ""
     if math.isfinite(interval.low) and math.isfinite(interval.high):
         bounds = f" The {_CONFIDENCE} interval is {numbers.bounds(interval)}."
-    text = (
+    return (
         f"{_decided(report)} {_named(report)} scores {report.metric} "
         f"{numbers.score(interval.estimate)}{lower_is_better} on {report.rows:,} rows "
         f"of the {HOLD_OUT}, {used}.{bounds} The baseline (no features) scores "
         f"{baseline}: the model is {_beside_baseline(report)}."
     )
+
+
+def _decision(report: ValidationReport) -> Section:
+    text = _in_words(report)
     rows = [
         (
             gate.outcome,
@@ -713,8 +744,7 @@ def _coverage(report: ValidationReport) -> Section:
     return _section(title, text, _parts(check.parts, "value", columns))
 
 
-def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
-    """Return the rows of PREDICTED_ROWS with the largest loss."""
+def _worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
     loss = "log loss" if report.details.residuals is None else "absolute error"
     text = (
         f"The rows with the largest {loss}: of the {HOLD_OUT}, then of the "
@@ -724,4 +754,4 @@ def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
     )
     worst = run_record.worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS]
     table = rows_table(plain_rows(worst.reset_index()))
-    return Section("Worst rows", (Paragraph(text), table), folded=True)
+    return Section("Worst rows", (Paragraph(text), table))

@@ -6,7 +6,7 @@ Names are chosen to be awkward in HTML, Markdown and pictures.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     FinalEvaluation,
     evaluate,
 )
-from experiment_pipeline.stages.validation_report.page import build_document, worst_rows
+from experiment_pipeline.stages.validation_report.page import build_document, model_page
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import trained_by_search
@@ -149,6 +149,6 @@ def look_at(
     check = evaluate(choice, seconds_left=lambda: seconds_left)
     report = check.report
     document = build_document(report, check.next_search, check.charts)
-    sections = (*document.sections, worst_rows(report, check.rows))
-    page = render_html(replace(document, sections=sections), passed=report.accepted)
+    shown = model_page(report, check.charts, check.rows)
+    page = render_html(shown, passed=report.accepted)
     return Checked(check, document, page)

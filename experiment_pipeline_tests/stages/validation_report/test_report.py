@@ -440,7 +440,7 @@ SECTIONS = {
     "multiclass": [*FIRST, "Calibration", "Class by class"],
     "regression": [*FIRST, "Errors"],
 }
-LAST = ["Importance of features", "How the first features are used", "Weakest segments"]
+USES = ["Importance of features", "How the first features are used"]
 REFEREE = ["Challengers", "Robustness", "What this run cannot know", "Caveats"]
 each_task = pytest.mark.parametrize("task", SECTIONS)
 
@@ -464,11 +464,12 @@ def charts_of(report: Checked) -> list[Chart]:
 
 @each_task
 def test_each_task_is_told_what_concerns_it_in_this_order(task: str):
-    """The decision first, then scores, then what explains them; notes last."""
+    """Decision and scores first, then what the model uses, how it fares; notes last."""
     shown, report = accepted(task), accepted(task).check.report
     coverage = "Prediction intervals" if task == "regression" else "Prediction sets"
     titles = [part.title for part in shown.document.sections]
-    assert titles == [*SECTIONS[task], *LAST, coverage, *REFEREE]
+    first, rest = SECTIONS[task][: len(FIRST)], SECTIONS[task][len(FIRST) :]
+    assert titles == [*first, *USES, *rest, "Weakest segments", coverage, *REFEREE]
     decision = section(shown, "Decision")[0].text
     assert decision.startswith("Accepted: the one gate passes (")
     assert "the budget" not in "".join(report.notes)
