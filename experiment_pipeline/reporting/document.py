@@ -135,7 +135,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Bar:
+class LimitBar:
     """A measured value against its limit; `ends`: value and limit, in percent of the
     width.
     """
@@ -148,14 +148,23 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Bars:
+class LimitBars:
     """Bars below each other; in Markdown a list."""
 
-    bars: Sequence[Bar]
+    bars: Sequence[LimitBar]
 
 
 Block = (
-    Paragraph | Link | Flow | Bullets | TableBlock | Code | Markup | Card | Chart | Bars
+    Paragraph
+    | Link
+    | Flow
+    | Bullets
+    | TableBlock
+    | Code
+    | Markup
+    | Card
+    | Chart
+    | LimitBars
 )
 
 
@@ -203,7 +212,7 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
             return escape(text)
         case Bullets(items):
             return "\n".join(f"- {_cell(item)}" for item in items)
-        case Bars(bars):
+        case LimitBars(bars):
             return "\n".join(map(_bar_line, bars))
         case Code(language, text):
             return fenced(language, text)
@@ -220,7 +229,7 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
             return "\n\n".join(parts)
 
 
-def _bar_line(bar: Bar) -> str:
+def _bar_line(bar: LimitBar) -> str:
     return f"- **{bar.tag}**: {escape(bar.title)}: {escape(bar.text)}"
 
 

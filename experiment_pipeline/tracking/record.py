@@ -348,7 +348,7 @@ def _at_work(run: Decided) -> Iterator[document.Block]:
     if declared and done:
         text = f"{done:,} of {numbers.counted(declared, 'configuration')}"
         bars.append(
-            document.Bar(
+            document.LimitBar(
                 "configurations done", "search", "", text, (100 * done / declared, 100)
             )
         )
@@ -357,9 +357,9 @@ def _at_work(run: Decided) -> Iterator[document.Block]:
         stops += f", or in {left} when the budget is spent"
         text = f"{numbers.seconds(used)} of {numbers.seconds(budget)}, {left} left"
         share = min(100 * used / budget, 100.0)
-        bars.append(document.Bar("seconds used", "time", "", text, (share, 100)))
+        bars.append(document.LimitBar("seconds used", "time", "", text, (share, 100)))
     if bars:
-        yield document.Bars(bars)
+        yield document.LimitBars(bars)
     if best := best_so_far(run):
         score = numbers.as_known(
             best["test_score"], best["test_low"], best["test_high"]
@@ -389,7 +389,7 @@ def _decision(run: Decided) -> Iterator[document.Block]:
     gates = run.rows["gates"]
     if gates:
         by_outcome = sorted(gates, key=lambda gate: [*_GATES].index(gate["outcome"]))
-        yield document.Bars([*map(_gate_bar, by_outcome)])
+        yield document.LimitBars([*map(_gate_bar, by_outcome)])
     else:
         lines = [line for line in run.summary.decision.splitlines() if line.strip()]
         if lines := [*lines, *filter(None, [run.summary.error])]:
@@ -400,20 +400,20 @@ def _decision(run: Decided) -> Iterator[document.Block]:
         yield document.Paragraph(f"Approval: {run.approval}.")
 
 
-def _gate_bar(gate: Row) -> document.Bar:
+def _gate_bar(gate: Row) -> document.LimitBar:
     """A gate as a bar from 0, or from the lower end, against its limit."""
     word, tone = _GATES[gate["outcome"]]
     value, limit = gate["value"], gate["limit_value"]
     text = f"{document.known(value)}, limit {document.known(limit)}"
     if value is None or limit is None:
-        return document.Bar(gate["rule"], word, tone, text)
+        return document.LimitBar(gate["rule"], word, tone, text)
     low = min(0.0, value, limit)
     high = max(0.0, value, limit)
     if low == 0 and high <= 1:
         high = 1.0
     scale = 100 / ((high - low) or 1.0)
     ends = (scale * (value - low), scale * (limit - low))
-    return document.Bar(gate["rule"], word, tone, text, ends)
+    return document.LimitBar(gate["rule"], word, tone, text, ends)
 
 
 def simpler_model(run: Decided) -> str:
