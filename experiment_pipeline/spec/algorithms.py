@@ -80,6 +80,8 @@ class Estimator:
     well_known: frozenset[str] = frozenset()
     # search spaces, by how flexible the models should be
     spaces: Spaces = field(default_factory=dict)
+    # used on the n-grams of texts, too, if the YAML sets no solver
+    defaults_of_ngrams: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -288,11 +290,14 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             # lbfgs on one-hot columns often needs more than scikit-learn's 100
             # iterations.
             defaults={"max_iter": 1000},
+            # 4 to 16 times as quick as lbfgs, and no worse (tweets).
+            defaults_of_ngrams={"solver": "newton-cg", "tol": 0.01},
             well_known=_LINEAR_NAMES | {"C"},
             spaces=_spaces(C=((0.0001, 0.1), (0.001, 100.0), (1.0, 10000.0))),
         ),
         regressor=Estimator(
             "sklearn.linear_model.Ridge",
+            defaults_of_ngrams={"tol": 0.001},
             well_known=_LINEAR_NAMES | {"alpha"},
             spaces=_spaces(alpha=((10.0, 10000.0), (0.01, 100.0), (0.0001, 1.0))),
         ),

@@ -357,20 +357,33 @@ class Brake:
             return () if self.stopped else missing
         if not self._rung_has_time():
             return ()
+        if self.at.rung.is_full:
+            return self._startable_in_full(missing)
+        return [
+            configuration
+            for configuration in missing
+            if self._affords(
+                configuration.key,
+                self._encoded(configuration.key) + self._needed(configuration.key),
+            )
+        ]
+
+    def _startable_in_full(
+        self, missing: Sequence[Configuration]
+    ) -> Sequence[Configuration]:
+        """On all rows the encoders of the others must leave the first its time."""
         in_time = list[Configuration]()
         # Encoder → the seconds to encode all rows.
         encoders = dict[Features, float]()
         first = 0.0  # what the first of them needs once all rows are encoded
         for configuration in missing:
             key = configuration.key
-            # On all rows the encoders of the others must leave the first its time.
-            others = encoders if self.at.rung.is_full else {}
-            encoding = {**others, configuration.features: self._encoded(key)}
+            encoding = {**encoders, configuration.features: self._encoded(key)}
             needed = self._needed(key)
             if self._affords(key, sum(encoding.values()) + max(needed, first)):
                 in_time.append(configuration)
                 encoders = encoding
-                first = first or (needed if self.at.rung.is_full else 0.0)
+                first = first or needed
         return in_time
 
     def may_start(self, key: str) -> bool:

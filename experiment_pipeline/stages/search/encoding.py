@@ -26,7 +26,11 @@ from experiment_pipeline.stages.search.shared_work import (
     SlicedTable,
 )
 from experiment_pipeline.stages.search.stacking import cross_fitted_layer, stacked_part
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import (
+    TrainingSets,
+    columns_of_many_texts,
+    distinct_texts,
+)
 from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import some_rows, together, with_only
@@ -135,7 +139,7 @@ def _learnt_parts(
         return {}, [stacked_part(rows, fitted_on, y, weights, sets)]
     if encoder not in ("target", "text"):
         return {}, []
-    names = encoders.columns_of_many_texts(rows, sets.features)
+    names = columns_of_many_texts(distinct_texts(rows, sets.features))
     if not names:
         return {}, []
     fitted_on, y, weights = _of_mask(rows, fit_mask, sets)

@@ -45,7 +45,6 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import (
-    FEW_TEXTS,
     LETTER_HASHES,
     NGRAMS,
     NUMBERS_OF_TEXTS,
@@ -53,7 +52,13 @@ from experiment_pipeline.spec.algorithms import (
     STACKED,
     WORD_HASHES,
 )
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import (
+    TrainingSets,
+    columns_of_many_texts,
+    distinct_texts,
+    letters_of,
+    texts_of,
+)
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
 from experiment_pipeline.table.digests import salt_number
@@ -94,12 +99,6 @@ def column_kinds(
     return numbers, [name for name in features if name not in numbers]
 
 
-def columns_of_many_texts(table: pd.DataFrame, features: Sequence[str]) -> list[str]:
-    """Return the text features with more than FEW_TEXTS distinct texts."""
-    _, texts = column_kinds(table, features)
-    return [name for name in texts if texts_of(table[name]).nunique() > FEW_TEXTS]
-
-
 def build_features(
     encoder: Features,
     table: pd.DataFrame,
@@ -116,37 +115,28 @@ def build_features(
     numbers, texts = column_kinds(table, features)
     is_onehot = encoder in ("onehot", NGRAMS)
     sparse = encoder == NGRAMS or (is_onehot and _is_large(table, numbers, texts))
-    of_words = columns_of_many_texts(table, features) if encoder == NGRAMS else []
+    encoded = dict[str, Any](many)
+    letters = dict[str, float]()
+    if encoder == NGRAMS:
+        of_words = columns_of_many_texts(distinct_texts(table, texts))
+        encoded |= {
+            name: make_pipeline(*_ngram_steps(table[name])) for name in of_words
+        }
+        letters = {name: letters_of(table[name]) for name in of_words}
     parts = list[Part]()
-    if numbers and is_onehot:
-        # Scaling by one infinite cell would flatten its whole column.
-        steps = make_pipeline(
-            *_float_steps(nan=np.nan, posinf=np.nan, neginf=np.nan),
-            impute.SimpleImputer(
-                strategy="median", add_indicator=True, keep_empty_features=True
-            ),
-            StandardScaler(),
-        )
-        parts.append(("numbers", steps, numbers))
-    elif numbers:
-        parts.append(
-            ("numbers", make_pipeline(*_number_steps(table, numbers)), numbers)
-        )
+    if numbers:
+        steps = _scaled_steps() if is_onehot else _number_steps(table, numbers)
+        parts.append(("numbers", make_pipeline(*steps), numbers))
+    # A column that is named alone arrives as a Series, which pandas can read as text.
     for number, name in enumerate(texts):
-        # A column that is named alone arrives as a Series, which pandas can read as
-        # text.
-        if name in many:
-            part = many[name]
-        elif name in of_words:
-            part = make_pipeline(*_ngram_steps(table[name]))
-        else:
-            part = text_pipeline(encoder, sparse=sparse)
-        parts.append((f"text_{number}", part, name))
+        if name not in encoded:
+            encoded[name] = text_pipeline(encoder, sparse=sparse)
+        parts.append((f"text_{number}", encoded[name], name))
     # TF-IDF has the length 1: without a weight, each n-gram of a short text would count
     # more than one of a long text (of tweets .79 instead of .81 were right).
-    letters = {name: texts_of(table[name]).str.len().mean() for name in of_words}
+    longest = max(letters.values(), default=1.0)
     weights = {
-        f"text_{texts.index(name)}": float(mean / max(letters.values())) ** 0.5
+        f"text_{texts.index(name)}": (mean / longest) ** 0.5
         for name, mean in letters.items()
     }
     return ColumnTransformer(
@@ -176,6 +166,17 @@ def _number_steps(
         np.nan if table[name].hasnans else float(table[name].median()) for name in names
     ]
     return _float_steps(nan=np.array(medians), posinf=np.inf, neginf=-np.inf)
+
+
+def _scaled_steps() -> list[Any]:
+    """Scale numbers; one infinite cell would flatten its whole column."""
+    return [
+        *_float_steps(nan=np.nan, posinf=np.nan, neginf=np.nan),
+        impute.SimpleImputer(
+            strategy="median", add_indicator=True, keep_empty_features=True
+        ),
+        StandardScaler(),
+    ]
 
 
 def _float_steps(**stand_ins: Any) -> list[FunctionTransformer]:
@@ -267,11 +268,6 @@ def directions(
     for name, direction in declared.items():
         of_columns[columns[name][0]] = direction
     return of_columns
-
-
-def texts_of(column: pd.Series) -> pd.Series:
-    """Read a column of any type as texts, missing as nan."""
-    return pd.Series(column, dtype="str")
 
 
 def function_step(function: Any, **arguments: Any) -> FunctionTransformer:

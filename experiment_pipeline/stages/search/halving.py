@@ -316,23 +316,42 @@ class _HalvingRun:
         self.brake.rung_began(rung, entrants, stored)
         for result in stored.values():
             yield from self._fitted(_RungFit(rung, result, reused=True))
-        results = dict(stored)
         untried = [entrant for entrant in entrants if entrant.key not in stored]
-        while startable := self.brake.startable(untried):
+        if self.brake.is_timed:
+            trained = yield from self._train_in_time(rung, untried)
+        else:
+            startable = self.brake.startable(untried)
             trained = yield from self._train(rung, startable, self.brake)
-            results |= trained
-            tried = trained.keys() | self.concluded
-            untried = [entrant for entrant in untried if entrant.key not in tried]
-            # Fits that have ended show how long the others take: what was refused is
-            # asked again.
-            if not (trained and self.brake.is_timed):
-                break
+        results = {**stored, **trained}
         scored = [*results.values(), *self.stored_in_full.values()]
         if self.brake.is_out_of_time and not any(map(rungs.competes, scored)):
             # A search without a model is worthless: the baseline and the quickest other
             # exceed the time.
+            untried = self._untried(untried, trained)
             results |= yield from self._train(rung, self.brake.beyond(untried), None)
         return results
+
+    def _train_in_time(
+        self, rung: Rung, untried: Sequence[Configuration]
+    ) -> Generator[Event, None, Results]:
+        """Train what there is time for, and ask again for what was refused: fits that
+        have ended show how long the others take.
+        """
+        results = dict[str, ModelResult]()
+        while startable := self.brake.startable(untried):
+            trained = yield from self._train(rung, startable, self.brake)
+            if not trained:
+                break
+            results |= trained
+            untried = self._untried(untried, trained)
+        return results
+
+    def _untried(
+        self, configurations: Sequence[Configuration], trained: Results
+    ) -> list[Configuration]:
+        """Those that were neither trained nor concluded."""
+        tried = trained.keys() | self.concluded
+        return [entrant for entrant in configurations if entrant.key not in tried]
 
     def _train(
         self,

@@ -5,7 +5,7 @@ A rung of halving, or a fold of a cross-validation, is a `TrainingSets` with dig
 its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -28,6 +28,30 @@ from experiment_pipeline.table.clusters import canonical_order, resampling_clust
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 from experiment_pipeline.table.membership import folds_of
 from experiment_pipeline.table.table import some_rows, together
+
+
+def texts_of(column: pd.Series) -> pd.Series:
+    """Read a column of any type as texts, missing as nan."""
+    return pd.Series(column, dtype="str")
+
+
+def distinct_texts(table: pd.DataFrame, features: Sequence[str]) -> dict[str, int]:
+    """Return feature → its number of distinct texts, where it holds texts."""
+    return {
+        name: texts_of(table[name]).nunique()
+        for name in features
+        if kind_of(table[name]) not in NUMERIC
+    }
+
+
+def columns_of_many_texts(distinct: Mapping[str, int]) -> list[str]:
+    """Return the text features with more than FEW_TEXTS distinct texts."""
+    return [name for name, count in distinct.items() if count > FEW_TEXTS]
+
+
+def letters_of(column: pd.Series) -> float:
+    """Return the letters of a row's text, on average."""
+    return float(texts_of(column).str.len().mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,21 +99,13 @@ class TrainingSets:
     @cached_property
     def distinct_texts(self) -> Mapping[str, int]:
         """Feature → its distinct texts in the train set, where it holds texts."""
-        columns = {name: self.train[name] for name in self.features}
-        return {
-            name: column.nunique()
-            for name, column in columns.items()
-            if kind_of(column) not in NUMERIC
-        }
+        return distinct_texts(self.train, self.features)
 
     @cached_property
     def letters(self) -> Mapping[str, float]:
         """Feature of many distinct texts → the letters of a train row, on average."""
-        return {
-            name: float(self.train[name].astype("str").str.len().mean())
-            for name, distinct in self.distinct_texts.items()
-            if distinct > FEW_TEXTS
-        }
+        many = columns_of_many_texts(self.distinct_texts)
+        return {name: letters_of(self.train[name]) for name in many}
 
     @cached_property
     def every_row(self) -> pd.DataFrame:

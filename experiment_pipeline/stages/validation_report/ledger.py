@@ -13,7 +13,7 @@ whatever its name. Looks are notes of a journal, so parallel runs lose none.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -117,30 +117,19 @@ class Ledger(Journals):
         experiment or the target. A damaged one of this experiment counts, and `tell`
         gets a warning.
         """
-        hashes: KnownRows = {}
-        # Of these rows, by digest and target of the rows seen.
-        shares = {(validation_digest, target): 1.0}
+        # The share of these rows is 1, without a sample.
+        delivered = _DeliveredRows(
+            rows, id_columns, target, shares={(validation_digest, target): 1.0}
+        )
         # Another model → the largest share it was scored on.
         models: dict[str, float] = {}
         for ledger, name, look in self._notes():
-            model, share = name, 1.0
             try:
-                if isinstance(look, EntryCorrupt):
-                    raise look
-                # In an experiment of one name every look counts.
-                is_target = ledger is self or look.target in ("", target)
-                seen = look.validation_digest, target if is_target else look.target
-                if seen not in shares:
-                    sample = from_parquet(ledger.samples.read(look.sample), RowSample)
-                    counts = is_target or sample.has_values_of(
-                        rows, target, look.target, id_columns
-                    )
-                    overlap = sample.overlap(rows, id_columns, hashes) if counts else 0
-                    shares[seen] = overlap
-                model, share = look.fingerprint, shares[seen]
+                model, share = delivered.seen_by(look, ledger, is_own=ledger is self)
             except EntryCorrupt as damage:
                 if ledger is not self:
                     continue
+                model, share = name, 1.0
                 tell(
                     f"{damage.culprit} {damage.rule}: it counts as a look at these rows"
                 )
@@ -180,3 +169,37 @@ class Ledger(Journals):
             rule="is not the sample of rows that was written",
             fix="Nothing: it is passed over.",
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _DeliveredRows:
+    """The rows of a look, to be compared with those of earlier looks."""
+
+    rows: pd.DataFrame
+    id_columns: Sequence[str]
+    target: str
+    # Share of these rows by digest and target of the rows seen: a sample is read once.
+    shares: dict[tuple[str, str], float]
+    hashes: KnownRows = field(default_factory=dict)
+
+    def seen_by(
+        self, look: Look | EntryCorrupt, ledger: Ledger, *, is_own: bool
+    ) -> tuple[str, float]:
+        """Return the model of a look, and the share of these rows that it was scored
+        on; EntryCorrupt: the look or its sample is damaged.
+        """
+        if isinstance(look, EntryCorrupt):
+            raise look
+        # In an experiment of one name every look counts.
+        is_target = is_own or look.target in ("", self.target)
+        seen = look.validation_digest, self.target if is_target else look.target
+        if seen not in self.shares:
+            sample = from_parquet(ledger.samples.read(look.sample), RowSample)
+            share = sample.overlap(self.rows, self.id_columns, self.hashes)
+            # Only in the same rows: values are hashed again for each sample.
+            if share >= LEAST_OVERLAP and not is_target:
+                share *= sample.has_values_of(
+                    self.rows, self.target, look.target, self.id_columns
+                )
+            self.shares[seen] = share
+        return look.fingerprint, self.shares[seen]

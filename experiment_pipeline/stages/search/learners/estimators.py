@@ -20,7 +20,7 @@ from experiment_pipeline.errors import (
     listed,
 )
 from experiment_pipeline.spec import ExperimentSpec, Scalar
-from experiment_pipeline.spec.algorithms import ALGORITHMS, Estimator, competes
+from experiment_pipeline.spec.algorithms import ALGORITHMS, NGRAMS, Estimator, competes
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import (
@@ -214,7 +214,13 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
     culprit = f"configuration {configuration.key}"
     cls = estimator_class(declared.path)
     _check_names(configuration, cls)
-    nested, direct = dict[str, Any](), dict(declared.defaults)
+    direct = dict[str, Any](declared.defaults)
+    if (
+        configuration.features == NGRAMS
+        and "solver" not in configuration.hyperparameters
+    ):
+        direct |= declared.defaults_of_ngrams
+    nested = dict[str, Any]()
     for name, value in configuration.hyperparameters.items():
         parameters = nested if "__" in name else direct
         parameters[name] = value

@@ -2,6 +2,9 @@
 random rows.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -54,6 +57,20 @@ def test_the_sweep_decides_seed_and_threads():
     parts = [voters, *dict(voters.estimators).values()]
     assert [part.n_jobs for part in parts] == [None, None, 1]
     assert [part.random_state for part in parts[1:]] == [7, 7]
+
+
+def test_a_linear_model_on_words_is_fitted_by_quick_steps_unless_told_otherwise():
+    """The encoder decides the default solver; the YAML's solver is taken as it is."""
+
+    def solver(**changes: Any) -> tuple[str, float]:
+        asked = replace(by_hand("linear"), **changes)
+        linear = estimators.build_estimator(asked, "binary", seed=0)
+        return linear.solver, linear.tol
+
+    assert solver(features="onehot") == ("lbfgs", 1e-4)
+    assert solver(features="ngrams") == ("newton-cg", 0.01)
+    asked = solver(features="ngrams", hyperparameters={"solver": "liblinear"})
+    assert asked == ("liblinear", 1e-4)
 
 
 def test_a_fit_has_one_openmp_thread(monkeypatch):
