@@ -221,7 +221,7 @@ def test_only_the_component_loads_dagster():
         "assert len(package.runs('flight_delay')) == 4\n"
         "assert len(package.experiments()) == 1\n"
         "assert len(package.leaderboard('flight_delay')) == 2\n"
-        "assert not {'dagster', 'sklearn', 'lightgbm', 'matplotlib'} & "
+        "assert not {'dagster', 'sklearn', 'lightgbm', 'matplotlib', 'pandera'} & "
         "sys.modules.keys()\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
         f"assert not {NEVER_LOADED!r} & sys.modules.keys()\n"

@@ -126,9 +126,14 @@ class _Table:
             evidence += f", without {names}, which may give the target away"
         return OptimisticSplit(fits.split, fits.lost, evidence)
 
+    @cached_property
+    def sample(self) -> Subject:
+        """Rows of all times under analysis, without leaks."""
+        return self.honest(self._drawn(2 * MOST_ROWS))
+
     def over_time(self, column: str) -> OptimisticSplit | None:
         """Compare with a split by time, as the data analysis will."""
-        subject = self.honest(self._drawn(2 * MOST_ROWS))
+        subject = self.sample
         if subject.target.problem or column not in subject.times:
             return None
         fits = fits_over_time(subject, column)

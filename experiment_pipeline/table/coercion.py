@@ -9,17 +9,18 @@ cannot hold *unchanged* is left out and reported.
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
-from pandera.errors import ParserError
 
 from experiment_pipeline.errors import InvalidSchema, UnusableTable
 from experiment_pipeline.spec import Categories, Numbers
 from experiment_pipeline.table import kinds
 from experiment_pipeline.table.kinds import holds_objects, kind_of, naive_utc
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
 
 _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
@@ -271,11 +272,13 @@ def _thousands(notation: Numbers) -> str:
     return SPACES if notation.thousands == " " else re.escape(str(notation.thousands))
 
 
-def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:
+def coerce(column: pd.Series, schema: "pa.Column") -> tuple[pd.Series, np.ndarray]:
     """Return the cells that convert without loss, and a mask of the others (n,).
 
     Missing cells are among the first, where the schema's type can hold them.
     """
+    from pandera.errors import ParserError  # not loaded where past runs are asked for
+
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return column, np.zeros(len(column), dtype=bool)
     readable = _readable(column, schema)
@@ -301,17 +304,17 @@ def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
         ) from None
 
 
-def schema_kind(schema: pa.Column) -> kinds.Kind:
+def schema_kind(schema: "pa.Column") -> kinds.Kind:
     """Return the kind of the schema's type; "other" if it has none."""
     return "other" if schema.dtype is None else kinds.kind_of_type(schema.dtype.type)
 
 
-def has_room_for_missing(schema: pa.Column) -> bool:
+def has_room_for_missing(schema: "pa.Column") -> bool:
     """Return whether the schema's type, if it has one, can hold a missing value."""
     return schema.dtype is None or kinds.holds_missing(schema.dtype.type)
 
 
-def _readable(column: pd.Series, schema: pa.Column) -> pd.Series:
+def _readable(column: pd.Series, schema: "pa.Column") -> pd.Series:
     """Replace cells that `astype` would distort or refuse by missing values."""
     dtype = schema.dtype.type
     match schema_kind(schema):

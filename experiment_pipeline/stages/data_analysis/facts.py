@@ -620,11 +620,11 @@ def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
     shaped = column[column.str.fullmatch(_DATE_SHAPE)]
     if shaped.empty:
         return {}
-    in_iso = shaped.str.fullmatch(_ISO_SHAPE)
+    is_iso = shaped.str.fullmatch(_ISO_SHAPE)
+    iso, others = shaped[is_iso], shaped[~is_iso]
     reads: dict[str, np.ndarray] = {}
     for date_format in DATE_FORMATS:
-        starts_with_year = date_format.startswith((ISO, "%Y-"))
-        column = shaped[in_iso if starts_with_year else ~in_iso]
+        column = iso if date_format.startswith((ISO, "%Y-")) else others
         tried = column.iloc[:: max(1, len(column) // _TRIED_TEXTS)]
         if column.size and _dates_in(tried, date_format).size:
             dates = _dates_in(column, date_format)

@@ -258,13 +258,17 @@ class Subject:
             folds=list(pairs),
         )
 
-    def _folds_of_clusters(self, rows: np.ndarray, folds: int) -> Iterator[skill.Fold]:
-        """Each fold judges random clusters of rows, stratified by the target."""
-        hashes = cluster_hashes(
+    @cached_property
+    def _clusters(self) -> np.ndarray:
+        """Hash the cluster of each row: rows of one are judged together."""
+        return cluster_hashes(
             self.frame, self.spec.split, self.spec.target, self.features, "folds"
         )
+
+    def _folds_of_clusters(self, rows: np.ndarray, folds: int) -> Iterator[skill.Fold]:
+        """Each fold judges random clusters of rows, stratified by the target."""
         _, first, clusters = np.unique(
-            hashes[rows], return_index=True, return_inverse=True
+            self._clusters[rows], return_index=True, return_inverse=True
         )
         shuffled = self.generator().random(len(first))
         order = np.lexsort((shuffled, self.target.of(rows[first])))
