@@ -14,6 +14,7 @@ whose name is in `header.TABS`. Another page of a run shows
 """
 
 import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -53,6 +54,7 @@ from experiment_pipeline.tracking.record import Decided, decided, decision_recor
 # The tabs that are pages of stages, and the names of these reports.
 _STAGE_TABS = (LEADERBOARD, DATA, MODEL)
 _STAGES = tuple(TABS[title].removesuffix(".html") for title in _STAGE_TABS)
+_REJECTED = re.compile(rb"(?<=<!--rejected-->).*?(?=<!--/rejected-->)", re.DOTALL)
 _RELOAD_SECONDS = 4
 _WORDS_OF_CHOICE = 6
 
@@ -95,6 +97,7 @@ def write(
         copy = folder / f"{name}.html"
         page = read_if_exists(copy) if str(copy) in places else None
         if page is not None:
+            page = _with_rejected_rows(page, shown)
             write_bytes(copy, with_header(page, header_of(shown, title)))
     return tuple(_own_pages(shown, folder))
 
@@ -126,6 +129,21 @@ def kept_current(run: RunRecord, root: Location) -> Iterator[None]:
     finally:
         closed.set()
         thread.join()
+
+
+def _with_rejected_rows(page: bytes, run: Decided) -> bytes:
+    """Return a page with the rejected rows and their reasons in the place for them."""
+    if not run.summary.rejected:
+        return page
+    rows = "".join(
+        f"<tr><td>{html.escape(reason)}</td><td>{count:,}</td></tr>"
+        for reason, count in (run.run["rejection_reasons"] or {}).items()
+    )
+    text = f"<p>{html.escape(run.summary.rejected)} broke the schema.</p>"
+    if rows:
+        header = '<tr><th scope="col">reason</th><th scope="col">rows</th></tr>'
+        text += f"<table><thead>{header}</thead><tbody>{rows}</tbody></table>"
+    return _REJECTED.sub(lambda _: text.encode(), page)
 
 
 def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:

@@ -13,6 +13,8 @@ from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     EvidenceRow,
     GateRow,
+    ReportRow,
+    RunFacts,
 )
 from experiment_pipeline.spec.operation import Statements
 from experiment_pipeline.statistics.interval import Interval
@@ -331,3 +333,23 @@ def test_the_number_line_puts_better_scores_further_right():
     assert [100 - smaller.place(mark.value) for mark in line.ordered] == pytest.approx(
         places
     )
+
+
+def test_the_page_of_the_data_names_the_rows_that_were_rejected_after_it(storage: Path):
+    """With their reasons as texts, in the run's own copy, and again when it is written
+    again.
+    """
+    run_id, *_ = history.write_history(EXPERIMENT, runs=2)
+    run = RunRecord(EXPERIMENT, run_id)
+    run.record([RunFacts(rejection_reasons={"price > <b>": 3})])
+    place = str(storage_root() / EXPERIMENT / "runs" / run_id / "data_analysis.html")
+    run.record([ReportRow(name="data_analysis", place=place)])
+    page = Path(place)
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>before</p><!--rejected-->Not checked yet.<!--/rejected-->")
+    for _ in range(2):
+        run_pages.write(run, storage_root())
+        text = page.read_text()
+        assert text.startswith("<p>before</p><!--rejected--><p>3 rows (0.03 %) broke")
+        assert text.count("<td>price &gt; &lt;b&gt;</td><td>3</td>") == 1
+        assert "Not checked yet" not in text

@@ -4,6 +4,7 @@ The page also has a table of the columns, on rows outside of the validation set.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from textwrap import indent
 from typing import Any
 
@@ -23,6 +24,7 @@ from experiment_pipeline.reporting.outcome import (
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.reading import to_yaml
+from experiment_pipeline.stages.data_analysis import pictures
 from experiment_pipeline.stages.data_analysis.analysis import (
     DataAnalysis,
     unfit,
@@ -40,7 +42,9 @@ from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.table import plain_rows
 
 MOST_COLUMNS = 60
-_FIRST_ROWS, _BARS, _HEIGHT = 5, 12, 20
+_FIRST_ROWS = 5
+# The rows are checked later; the pages of a run then fill this place.
+_REJECTED = "<!--rejected--><p>Not checked yet.</p><!--/rejected-->"
 _MOST_ASSOCIATIONS = 20
 _TONES: dict[Severity, document.Tone] = {
     "blocks": "failed",
@@ -118,10 +122,11 @@ def report_html(
     """Render the page; `analysis` is of this very frame."""
     sections = (
         _summary(analysis, spec),
-        _findings(analysis, spec),
-        _silent_rules(analysis),
-        _skills(analysis, spec),
+        _findings(analysis, spec, frame),
+        document.Section("Rejected rows", (document.Markup(_REJECTED),)),
         _table(analysis, frame, spec),
+        _skills(analysis, spec),
+        _silent_rules(analysis),
     )
     page = document.Document(_title(spec), sections)
     return document.render_html(page, tone=document.TONE_OF[analysis.verdict])
@@ -137,10 +142,13 @@ def _summary(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
         sample = f"a sample of {analysis.rows_read:,}"
         rows += f"; the findings are based on {sample}"
     question = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {rows}."
-    reasons = analysis.reasons or ("No conditions, nothing that blocks.",)
+    # The reasons that are findings are below.
+    reasons = [one for one in analysis.reasons if one not in analysis.conditions]
+    if not analysis.reasons:
+        reasons = ["No conditions, nothing that blocks."]
     blocks = (
         document.Paragraph(f"Verdict: {analysis.verdict}"),
-        document.Bullets(reasons),
+        *([document.Bullets(reasons)] if reasons else []),
         document.Paragraph(_probe_sentence(analysis.probe)),
         document.Paragraph(question),
     )
@@ -164,8 +172,18 @@ def _probe_sentence(probe: Probe | NoProbe) -> str:
     )
 
 
-def _findings(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
-    blocks: list[document.Block] = list(map(_card, analysis.found))
+def _findings(
+    analysis: DataAnalysis, spec: ExperimentSpec, frame: pd.DataFrame | None = None
+) -> document.Section:
+    """The findings, the most severe one first, with pictures of a table."""
+    blocks: list[document.Block] = []
+    for finding in analysis.found:
+        card = _card(finding)
+        if frame is not None:
+            shown = frame.iloc[analysis.shown_rows]
+            drawn = pictures.pictures(finding, frame, shown, spec)
+            card = replace(card, blocks=(*card.blocks, *drawn))
+        blocks.append(card)
     if not blocks:
         blocks.append(document.Paragraph("None."))
     if settings := _settings(analysis, spec):
@@ -186,7 +204,7 @@ def _card(finding: Finding) -> document.Card:
         measured += f" · {finding.number:.4g}"
         if finding.threshold is not None:
             measured += f" (threshold {finding.threshold:.4g})"
-    texts = [measured, finding.evidence, finding.advice]
+    texts = [finding.evidence, finding.advice, measured]
     tag: str = finding.severity
     if finding.accepted is not None:
         tag = f"{weight(finding)} (accepted {finding.severity})"
@@ -229,10 +247,10 @@ def _skills(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
         f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not "
         f"fitted on; the highest {len(strongest)} of {len(analysis.associations):,}."
     )
-    rows = tuple((a.column, numbers.share(a.skill)) for a in strongest)
+    rows = [(a.column, pictures.bar(a.skill)) for a in strongest]
     table = document.TableBlock(("feature", "skill"), rows)
     title = "Features that predict the target alone"
-    return document.Section(title, (document.Paragraph(meaning), table))
+    return document.Section(title, (document.Paragraph(meaning), table), folded=True)
 
 
 def _table(
@@ -255,7 +273,7 @@ def _table(
         document.Paragraph("The first of these rows:"),
         document.rows_table(plain_rows(sample.head(_FIRST_ROWS))),
     )
-    return document.Section("The table", blocks)
+    return document.Section("The table", blocks, folded=True)
 
 
 def _column(column: pd.Series) -> tuple[document.Cell, ...]:
@@ -263,18 +281,18 @@ def _column(column: pd.Series) -> tuple[document.Cell, ...]:
     kind, present = kind_of(column), column.dropna()
     if len(present) and (kind == "datetime" or kind in QUANTITIES):
         distinct = present.nunique()
-        bars, words = _distribution(present)
+        heights, words = _distribution(present)
     else:
         present = as_text(present)
         distinct = present.nunique()
-        bars, words = _frequencies(present)
+        heights, words = _frequencies(present)
     missing = column.isna().mean()
     return (
         numbers.shown(column.name),
         kind,
         numbers.share(missing) if missing else "",
         f"{distinct:,}",
-        _drawn(bars),
+        pictures.bars(heights),
         words,
     )
 
@@ -287,14 +305,14 @@ def _distribution(column: pd.Series) -> tuple[np.ndarray, str]:
     values = numbers_of(column)
     values = values[np.isfinite(values)]
     if not len(values):
-        return np.zeros(_BARS), words
+        return np.zeros(pictures.BARS), words
     if kind_of(column) in QUANTITIES:
         words += f", mean {numbers.spread(values.mean(), values.std())}"
     values = values / max(np.abs(values).max(), 1e-300)
     # A few outliers would leave all others in one bar.
     low, high = np.quantile(values, [0.01, 0.99])
     # From 0 on, because beside a large number there may be no room for so many bars.
-    return np.histogram(np.clip(values, low, high) - low, bins=_BARS)[0], words
+    return np.histogram(np.clip(values, low, high) - low, bins=pictures.BARS)[0], words
 
 
 def _frequencies(column: pd.Series) -> tuple[np.ndarray, str]:
@@ -305,24 +323,10 @@ def _frequencies(column: pd.Series) -> tuple[np.ndarray, str]:
         for text, share in shares.head(4).items()
     ]
     words = numbers.some_of([*first, *shares.index[4:]], most=4)
-    return shares.head(_BARS).to_numpy(), words
+    return shares.head(pictures.BARS).to_numpy(), words
 
 
 def _value(cell: Any) -> str:
     if isinstance(cell, pd.Timestamp):
         return numbers.shown(cell)
     return numbers.setting(float(cell))
-
-
-def _drawn(bars: np.ndarray) -> document.Markup:
-    """Bars of these heights, as decoration: the text beside them has the values."""
-    heights = _HEIGHT * bars / max(bars.max(initial=0), 1e-300)
-    rectangles = "".join(
-        f'<rect x="{6 * place}" y="{_HEIGHT - height:.1f}" width="5" '
-        f'height="{height:.1f}"/>'
-        for place, height in enumerate(heights)
-    )
-    size = f'width="{6 * _BARS}" height="{_HEIGHT}"'
-    return document.Markup(
-        f'<svg class="bars" aria-hidden="true" {size}>{rectangles}</svg>'
-    )

@@ -17,8 +17,9 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import Drift, ExperimentSpec, Validation
+from experiment_pipeline.stages.data_analysis.pictures import grouped
 from experiment_pipeline.stages.validated_data.changes import DataChanges
-from experiment_pipeline.table.kinds import QUANTITIES, kind_of
+from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.membership import set_aside_in_words
 from experiment_pipeline.table.preparation import PreparedTable
 from experiment_pipeline.table.samples import differences
@@ -210,7 +211,9 @@ def rejection_bias(
         # Rows without a target are rejected for that reason, which is not a bias.
         present = column.notna().to_numpy()
         [apart] = differences(column[~rejected & present], column[rejected & present])
-        cells = pd.DataFrame({"value": _grouped(column), "rejected": rejected})
+        cells = pd.DataFrame(
+            {"value": grouped(column, LISTED_VALUES), "rejected": rejected}
+        )
         losses = cells.groupby("value", observed=True)["rejected"]
         counts = losses.agg(["size", "sum", "mean"])
         if counts.empty:
@@ -227,14 +230,3 @@ def rejection_bias(
         }
         rows.append(row)
     return pd.DataFrame(rows, columns=_BIAS)
-
-
-def _grouped(column: pd.Series) -> pd.Series:
-    """Return the value of each cell, or its quarter where there are many."""
-    kind = kind_of(column)
-    if kind == "datetime":
-        return pd.qcut(column, 4, duplicates="drop")
-    if kind in QUANTITIES and column.nunique() > LISTED_VALUES:
-        finite = column.astype("float64").replace([np.inf, -np.inf], np.nan)
-        return pd.qcut(finite, 4, duplicates="drop")
-    return column.where(column.isin(column.value_counts().index[:LISTED_VALUES]))

@@ -1,6 +1,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -79,6 +80,30 @@ def test_the_settings_of_all_findings_are_one_patch():
     )
     excluded = yaml.safe_load(f"attributes:\n{patch}")["attributes"]["exclude"]
     assert {"other", "constant", "outcome", "empty"} <= set(excluded)
+
+
+def test_findings_about_target_time_and_gaps_have_pictures():
+    """What reveals the target by its values, what drifts by time, gaps by column; rows
+    of the validation set are not in them.
+    """
+    y = tables.table()["y"]
+    half = np.arange(tables.ROWS) >= tables.ROWS / 2
+    frame = tables.table(
+        outcome=y.where(~tables.VALIDATION, "hidden"),
+        when=pd.date_range("2025-01-01", periods=tables.ROWS, freq="h"),
+        city=np.where(half, "Rome", "Oslo"),
+        gaps=np.where(np.arange(tables.ROWS) % 4, np.nan, np.arange(tables.ROWS)),
+        hole=np.where(y == "yes", np.nan, 1.0),
+    )
+    analysis = tables.analysed(frame)
+    page = report_html(analysis, frame, tables.experiment())
+    assert "<td>no</td><td>" in page
+    assert re.search(r"<td>missing</td><td>\d+</td><td>.*yes 100 %", page)
+    assert re.search(
+        r"<td>city</td><td>.*</td><td>share of \w+ [01] to [01]</td>", page
+    )
+    assert "--a:0;--b:75" in page
+    assert "hidden" not in page[: page.index("The table")]
 
 
 def test_numbers_that_differ_by_rounding_alone_are_drawn():
