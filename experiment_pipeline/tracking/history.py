@@ -6,6 +6,7 @@ In: the metadata database. Out: a `Document` with links relative to its place.
 import html
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from experiment_pipeline.reporting import charts, document, numbers
@@ -86,54 +87,54 @@ def _last_run(row: Row) -> Sequence[document.Block]:
     return [document.Paragraph(text) for text in texts if text]
 
 
+@dataclass(frozen=True)
+class _ScoredRun:
+    """A run of the chart of scores."""
+
+    place: int  # on the axis, the oldest is 0
+    row: int  # of the table of runs
+    run: Row
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.run["status"] == "accepted"
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.place, self.run["validation_score"], row=self.row)
+
+
 def _score_chart(runs: Sequence[Row]) -> Iterator[document.Chart]:
     """Yield the scores with their intervals, the oldest run first."""
     metric = _metric_of(runs)
-    scored = [
-        (row, run)
-        for row, run in enumerate(runs)
-        if run["validation_score"] is not None and run["metric"] == metric
-    ][::-1]
+    scored = _scored_runs(runs, metric)
     if len(scored) < _FEWEST:
         return
-    marks: dict[str, list[Mark]] = {"accepted": [], "not accepted": []}
-    last_accepted: list[Mark] = []
-    spans = []
-    for place, (row, run) in enumerate(scored):
-        score = run["validation_score"]
-        outcome = "accepted" if run["status"] == "accepted" else "not accepted"
-        marks[outcome].append(Mark(place, score, row=row))
-        if run["validation_low"] is not None:
-            low, high = run["validation_low"], run["validation_high"]
-            spans.append(Span(place, low, high, row))
-        if outcome == "accepted":
-            last_accepted.append(Mark(place, score))
-        elif last_accepted:
-            last_accepted.append(Mark(place, last_accepted[-1].y))
-    dates = [numbers.moment(run["started_at"])[:10] for _, run in scored]
+    accepted = [run.mark for run in scored if run.is_accepted]
+    others = [run.mark for run in scored if not run.is_accepted]
+    spans = _spans(scored)
     series: list[charts.Series] = [
-        Line(last_accepted, INK, "last accepted", size=0, step=True),
+        Line(_last_accepted(scored), INK, "last accepted", size=0, step=True),
         Intervals(spans, MUTED, opacity=0.6),
-        Points(marks["accepted"], GOOD, "accepted", size=11),
-        Points(
-            marks["not accepted"], BAD, "not accepted", "triangle", 11, filled=False
-        ),
+        Points(accepted, GOOD, "accepted", size=11),
+        Points(others, BAD, "not accepted", "triangle", 11, filled=False),
     ]
-    baseline = scored[-1][1]["validation_baseline"]
-    bounds = [end for span in spans for end in (span.low, span.high)] or [0.0]
-    margin = max(bounds) - min(bounds)
-    beside = ""
+    first, last = scored[0].run, scored[-1].run
+    alt = (
+        f"{metric} of {len(scored)} runs, from "
+        f"{numbers.score(first['validation_score'])} to "
+        f"{numbers.score(last['validation_score'])} of the last one."
+    )
+    baseline = last["validation_baseline"]
     if baseline is not None:
-        beside = f" The baseline of the last one is {numbers.score(baseline)}."
-        if min(bounds) - margin < baseline < max(bounds) + margin:
+        alt += f" The baseline of the last one is {numbers.score(baseline)}."
+        if _is_near(baseline, spans):
             series.append(Level("y", baseline, "baseline", BAD))
-    first, last = scored[0][1], scored[-1][1]
+    dates = [numbers.moment(run.run["started_at"])[:10] for run in scored]
     better = "higher" if last["greater_is_better"] else "lower"
     yield charts.chart(
         f"{metric} over runs, {better} is better",
-        f"{metric} of {len(scored)} runs, from "
-        f"{numbers.score(first['validation_score'])} to "
-        f"{numbers.score(last['validation_score'])} of the last one.{beside}",
+        alt,
         Plot(Axis(names=dates), Axis(metric or ""), series, legend=True),
         f"Each run on its own {document.HOLD_OUT}, with its "
         f"{numbers.share(LEVEL)} interval; the line is the last accepted score. "
@@ -141,6 +142,45 @@ def _score_chart(runs: Sequence[Row]) -> Iterator[document.Chart]:
         height=260,
         size="full",
     )
+
+
+def _scored_runs(runs: Sequence[Row], metric: str | None) -> list[_ScoredRun]:
+    """The runs with a score of `metric`, the oldest first."""
+    rows = [
+        row
+        for row, run in enumerate(runs)
+        if run["validation_score"] is not None and run["metric"] == metric
+    ]
+    return [_ScoredRun(place, row, runs[row]) for place, row in enumerate(rows[::-1])]
+
+
+def _spans(scored: Sequence[_ScoredRun]) -> list[Span]:
+    spans = []
+    for run in scored:
+        low, high = run.run["validation_low"], run.run["validation_high"]
+        if low is not None:
+            spans.append(Span(run.place, low, high, run.row))
+    return spans
+
+
+def _last_accepted(scored: Sequence[_ScoredRun]) -> list[Mark]:
+    """The score that the last accepted run had, at each run from the first such."""
+    marks: list[Mark] = []
+    for run in scored:
+        if run.is_accepted:
+            marks.append(Mark(run.place, run.run["validation_score"]))
+        elif marks:
+            marks.append(Mark(run.place, marks[-1].y))
+    return marks
+
+
+def _is_near(score: float, spans: Sequence[Span]) -> bool:
+    """Whether an axis that holds `score`, too, still shows the intervals well."""
+    if not spans:
+        return False
+    low = min(span.low for span in spans)
+    high = max(span.high for span in spans)
+    return low - (high - low) < score < high + (high - low)
 
 
 def _cost_charts(runs: Sequence[Row]) -> Iterator[document.Chart]:
@@ -169,52 +209,83 @@ def _cost_charts(runs: Sequence[Row]) -> Iterator[document.Chart]:
         yield charts.chart(title, f"{alt}.", plot, how, height=200)
 
 
+@dataclass(frozen=True)
+class _BesideRuns:
+    """What the table of runs shows of other tables of the database."""
+
+    pages: Mapping[str, str]  # id of a run → its page
+    failed_gates: Mapping[str, str]  # id of a run → in words
+    changed: Mapping[str, Sequence[Change]]  # id of a run → since the one before
+    metric: str | None
+    axis: Axis  # of the scores
+
+
 def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.TableBlock:
-    pages = {}
-    for report in plain_rows(questions.rows_of("reports", {"experiment": experiment})):
-        below = relative_to(f"{root}/{experiment}", report["place"])
-        if below is not None and below.endswith(f"/{TABS[DECISION]}"):
-            pages[report["run_id"]] = below
-    failed_gates = _failed_gates(experiment)
-    changed = _changes_between(runs)
     metric = _metric_of(runs)
-    axis = _axis_of([run for run in runs if run["metric"] == metric])
-    rows = []
-    for row in runs:
-        run = summary_of(row)
-        # The decision of an accepted run only repeats its outcome.
-        why = "" if row["status"] == "accepted" else run.decision
-        conditions = run.outcome.removeprefix(run.outcome_word).strip(" ()")
-        why = failed_gates.get(run.run_id) or run.error or why or conditions
-        score: document.Cell = ""
-        if run.on_validation is not None:
-            score = str(run.on_validation)
-            if row["metric"] == metric:
-                score = charts.on_line(run.on_validation.interval, axis)
-        seconds = row["wall_seconds"]
-        page = pages.get(run.run_id)
-        cells: dict[str, document.Cell] = {
-            "started (UTC)": _tick(run),
-            "run": run.short_id,
-            "page": document.Link("open", page) if page else "",
-            "outcome": document.Markup(
-                f'<span class="tag {run.tone}">{run.outcome_word}</span>',
-                run.outcome_word,
-            ),
-            metric or "score": score,
-            "what changed": _folded(changed.get(run.run_id, ())),
-            "why": textwrap.shorten(why, _LONGEST, placeholder=" …"),
-            "version": run.version,
-            "took": "" if seconds is None else numbers.seconds(seconds),
-            "by": row["triggered_by"] or "",
-        }
-        rows.append(cells)
+    beside = _BesideRuns(
+        pages=_pages(experiment, root),
+        failed_gates=_failed_gates(experiment),
+        changed=_changes_between(runs),
+        metric=metric,
+        axis=_axis_of([run for run in runs if run["metric"] == metric]),
+    )
+    rows = [_cells(row, beside) for row in runs]
     header = [name for name in rows[0] if any(cells[name] for cells in rows)]
     return document.TableBlock(
         header,
         [[cells[name] for name in header] for cells in rows],
         filters=("outcome",),
     )
+
+
+def _pages(experiment: str, root: str) -> Mapping[str, str]:
+    """Id of a run → its decision, relative to the page of the experiment."""
+    pages = {}
+    for report in plain_rows(questions.rows_of("reports", {"experiment": experiment})):
+        below = relative_to(f"{root}/{experiment}", report["place"])
+        if below is not None and below.endswith(f"/{TABS[DECISION]}"):
+            pages[report["run_id"]] = below
+    return pages
+
+
+def _cells(row: Row, beside: _BesideRuns) -> dict[str, document.Cell]:
+    """Column → cell of a run."""
+    run = summary_of(row)
+    page = beside.pages.get(run.run_id)
+    seconds = row["wall_seconds"]
+    tag = f'<span class="tag {run.tone}">{run.outcome_word}</span>'
+    why = _why(row, run, beside.failed_gates)
+    return {
+        "started (UTC)": _tick(run),
+        "run": run.short_id,
+        "page": document.Link("open", page) if page else "",
+        "outcome": document.Markup(tag, run.outcome_word),
+        beside.metric or "score": _score(row, run, beside),
+        "what changed": _folded(beside.changed.get(run.run_id, ())),
+        "why": textwrap.shorten(why, _LONGEST, placeholder=" …"),
+        "version": run.version,
+        "took": "" if seconds is None else numbers.seconds(seconds),
+        "by": row["triggered_by"] or "",
+    }
+
+
+def _why(row: Row, run: RunSummary, failed_gates: Mapping[str, str]) -> str:
+    """The reason for the outcome; the conditions of an accepted run."""
+    if run.run_id in failed_gates:
+        return failed_gates[run.run_id]
+    if run.error:
+        return run.error
+    if run.decision and row["status"] != "accepted":
+        return run.decision
+    return run.outcome.removeprefix(run.outcome_word).strip(" ()")
+
+
+def _score(row: Row, run: RunSummary, beside: _BesideRuns) -> document.Cell:
+    if run.on_validation is None:
+        return ""
+    if row["metric"] != beside.metric:
+        return str(run.on_validation)
+    return charts.on_line(run.on_validation.interval, beside.axis)
 
 
 def _metric_of(runs: Sequence[Row]) -> str | None:
