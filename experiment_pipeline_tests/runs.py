@@ -3,15 +3,19 @@ events.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from logging import Logger
 from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
+import pandas as pd
 
+from experiment_pipeline.drafting import inference
+from experiment_pipeline.drafting.columns import ColumnPlan, plan_columns
 from experiment_pipeline.experiment.store import FileStore, Made
+from experiment_pipeline.intake.raw_table import content_digest
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.findings import made_of_target
@@ -23,13 +27,22 @@ from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import outcomes
 
 _analyses: dict[str, Made] = {}  # by fingerprint
+_plans: dict[str, Mapping[str, ColumnPlan]] = {}  # by what is in the table
+
+
+def _planned(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
+    """What is planned for the columns of a table, once in this process."""
+    digest = content_digest(raw)
+    if digest not in _plans:
+        _plans[digest] = plan_columns(raw)
+    return dict(_plans[digest])
 
 
 @contextmanager
 def quickly() -> Iterator[None]:
     """Leave out what has tests of its own: the check in a fresh process, the pages of
     all runs, changes of all features but one, windows over the target, and a second
-    analysis of a table in this process.
+    analysis and draft of a table in this process.
     """
     usual = FileStore.reused_or_made
 
@@ -48,12 +61,16 @@ def quickly() -> Iterator[None]:
         once_made = analysed if stage == "data_analysis" else make
         return usual(store, stage, fingerprint, once_made, log)
 
-    fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
-    pages = patch.object(outcomes, "write_pages", lambda *_: None)
-    changes = patch.object(referee, "MOST_FEATURES", 1)
-    windows = patch.object(made_of_target, "_windows", lambda _: ())
-    store = patch.object(FileStore, "reused_or_made", once)
-    with fresh, pages, changes, windows, store:
+    with ExitStack() as patched:
+        for home, name, instead in (
+            (export, "check_in_fresh_process", lambda _: None),
+            (outcomes, "write_pages", lambda *_: None),
+            (referee, "MOST_FEATURES", 1),
+            (made_of_target, "_windows", lambda _: ()),
+            (inference, "plan_columns", _planned),
+            (FileStore, "reused_or_made", once),
+        ):
+            patched.enter_context(patch.object(home, name, instead))
         yield
 
 

@@ -41,10 +41,9 @@ def test_partitions_as_configurations_in_plain_dagster(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("storage")
-def test_the_first_ten_minutes_in_a_notebook(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("storage", "quick")
+def test_the_first_ten_minutes_in_a_notebook(tmp_path):
     """Each cell of the page runs as it stands, but for the seconds."""
-    monkeypatch.chdir(tmp_path)
     page = (DOCS / "start" / "notebook.md").read_text(encoding="utf-8")
     cells = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(cells) == 3

@@ -18,6 +18,7 @@ from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.table.made_rows import shuffled
 
+pytestmark = pytest.mark.usefixtures("quick")
 FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}
 WITHOUT_IDS = {"split": {"by": "random"}}
 MEASURED = ["fit_cpu_seconds", "predict_microseconds_per_row"]

@@ -19,7 +19,7 @@ def test_the_first_table_gives_the_schema(storage: Path, tmp_path):
     folder = tmp_path / "clinic"
     folder.mkdir()
     table = scenario.write_csv(tmp_path / "visits.csv")
-    spec = scenario.spec(url=str(table))
+    spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}])
     keys = spec.model_dump(mode="json", exclude_unset=True, exclude={"name"})
     text = to_yaml({"type": "experiment_pipeline.Experiment", "attributes": keys})
     (folder / "defs.yaml").write_text(text)

@@ -86,6 +86,7 @@ def test_values_of_the_environment_are_in_no_file(storage: Path, tmp_path, monke
     monkeypatch.setenv("PLACE", str(repository))
     spec = scenario.spec(
         url="{{ env.TABLE }}",
+        search=[{"algorithm": "linear"}],
         export={"repository": "{{ env.PLACE }}"},
         tags={"owner": "{{ env('NOBODY', 'team') }}", "note": f"ghp_{SECRET * 3}"},
     )

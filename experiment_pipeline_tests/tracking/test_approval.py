@@ -170,7 +170,8 @@ def test_what_the_database_does_not_take_is_not_decided(
 def test_a_run_waits_for_its_approval(tmp_path, storage: Path):
     """Its record, which stays as it is, says by which command it is approved."""
     url = str(scenario.write_csv(tmp_path / "v.csv"))
-    spec = scenario.spec(url=url, approval="required")
+    linear = [{"algorithm": "linear"}]
+    spec = scenario.spec(url=url, approval="required", search=linear)
     registry = Registry(UPath(storage), spec.name)
     shown = runs.succeeded(spec, scenario.SCHEMA).metadata("exported_model")
     assert registry.champion() is None

@@ -20,6 +20,7 @@ def test_the_next_run_commits_what_git_did_not_get(storage: Path, tmp_path):
         away = scenario.spec(
             url=url,
             seed=seed,
+            search=[{"algorithm": "linear"}],
             export={"repository": str(repository)},
             baseline=False,
             acceptance=[{"metric": "roc_auc", "at_least": 0.1}],
