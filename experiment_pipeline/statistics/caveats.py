@@ -130,17 +130,22 @@ def _heavy_tails(metrics: Sequence[str], predicted: SetPrediction) -> dict[str, 
         FEW_CLUSTERS, interval.number_of_clusters(predicted.clusters) / 10
     )
     with_errors = [name for name in metrics if metric_of(name).errors is not None]
-    if with_errors and "mae" not in with_errors:
-        with_errors.append("mae")
-    tails = {}
-    for name in with_errors:
-        tail = predicted.spread(name).tail
-        if tail is None:
-            continue
-        few = tail.above_mean < few_clusters and tail.share > 1 / 2
-        if few or tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY):
-            tails[name] = tail
-    return tails
+    if not with_errors:
+        return {}
+    tails = {
+        name: predicted.spread(name).tail
+        for name in dict.fromkeys([*with_errors, "mae"])
+    }
+    limits = {"mape": _HEAVY_RELATIVE}
+    return {
+        name: tail
+        for name, tail in tails.items()
+        if tail is not None
+        and (
+            tail.index >= limits.get(name, _HEAVY)
+            or (tail.above_mean < few_clusters and tail.share > 1 / 2)
+        )
+    }
 
 
 def _tail_caveats(
