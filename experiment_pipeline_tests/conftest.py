@@ -171,15 +171,16 @@ def each_database(request, monkeypatch) -> str:
     return str(request.param)
 
 
-# Each takes a minute or two, most of it for Dagster to start: the longest first.
+# Whole runs, most in processes of their own: those with the most CPU seconds first.
 LONGEST = (
     *(
         f"end_to_end/test_{name}.py"
         for name in ("ui", "library", "cluster", "commands")
     ),
-    *("storage/test_damage.py", "stages/test_experiment_run.py"),
-    *("orchestration/test_killed_stages.py", "stages/validated_data/test_asset.py"),
-    "stages/test_decision.py",
+    *("stages/test_decision.py", "stages/test_experiment_run.py"),
+    *("experiment/test_run.py", "experiment/test_by_hand.py"),
+    *("stages/search/dask/test_engine.py", "orchestration/test_killed_stages.py"),
+    *("tracking/test_mlflow.py", "storage/test_damage.py"),
 )
 
 
