@@ -247,6 +247,6 @@ class GuardedInstance(DagsterInstance):
         super().optimize_for_webserver(*args, **settings)
         original = DagsterWebserver.build_middleware
         DagsterWebserver.build_middleware = lambda page: [  # type: ignore[method-assign]
-            Middleware(OwnPagesOnly),
+            Middleware(OwnPagesOnly, redirects=True),
             *original(page),
         ]

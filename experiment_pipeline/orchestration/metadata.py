@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting import outcome as outcomes
 from experiment_pipeline.table.kinds import kind_of
-from experiment_pipeline.tracking.server import USUAL, page_url
+from experiment_pipeline.tracking.server import REDIRECTED, USUAL, page_url
 
 # Rows of a table in the metadata, which the event log stores whole; longer tables have
 # a page.
@@ -21,15 +22,20 @@ _ONE_LINE = 20
 _DAGSTER_TYPES = {"boolean": "bool", "integer": "int", "float": "float"}
 
 
-def metadata_of(facts: Mapping[str, outcomes.Fact]) -> dict[str, Any]:
+def metadata_of(
+    facts: Mapping[str, outcomes.Fact], *, redirects: bool = False
+) -> dict[str, Any]:
     """Return facts as Dagster's metadata, after links to the pages among them.
 
-    Without a running server, a link has the usual address, at which a later server will
-    serve the page.
+    `redirects`: Dagster's web server sends them on to wherever the reports run then.
+    Else, without a running server, a link has the usual address, at which a later
+    server will serve the page.
     """
     links = {}
     for name, fact in facts.items():
         if isinstance(fact, outcomes.PagePath) and (url := page_url(fact.path, USUAL)):
+            if redirects:
+                url = f"{REDIRECTED}{urlsplit(url).path.lstrip('/')}"
             links[f"{name}_page"] = dg.MetadataValue.url(url)
     return {**links, **{name: _shown(fact) for name, fact in facts.items()}}
 

@@ -18,7 +18,7 @@ from experiment_pipeline.errors import (
     StorageError,
     reported_as,
 )
-from experiment_pipeline.orchestration.instance import noted, one_batch
+from experiment_pipeline.orchestration.instance import GuardedInstance, noted, one_batch
 from experiment_pipeline.orchestration.metadata import metadata_of
 from experiment_pipeline.reporting.outcome import Check, Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -103,7 +103,7 @@ class DagsterReporter:
                 asset_key=key,
                 partition=partition,
                 description="; ".join(outcome.notes) or None,
-                metadata=metadata_of(outcome.facts),
+                metadata=self._metadata(outcome.facts),
                 tags={**outcome.tags, **tags, **self._input_versions(key)},
             )
         )
@@ -124,6 +124,11 @@ class DagsterReporter:
                     tags[f"dagster/input_event_pointer/{name}"] = pointer
         return self._versions[key]
 
+    def _metadata(self, facts: Mapping[str, Fact]) -> dict[str, Any]:
+        """Metadata whose links stay right if the server of the reports moves."""
+        redirects = isinstance(self.context.instance, GuardedInstance)
+        return metadata_of(facts, redirects=redirects)
+
     def result(
         self, key: dg.AssetKey, outcome: Outcome, pages: Mapping[str, Fact] = _NO_FACTS
     ) -> dg.MaterializeResult:
@@ -132,7 +137,7 @@ class DagsterReporter:
         `pages`: those of all runs, if the outcome ended this one.
         """
         outcome.log_to(self.log)
-        facts = {**outcome.facts, **pages}
+        facts = {**pages, **outcome.facts, **pages}  # in this order, with their values
         version = outcome.version
         # An argument that is left out means an asset without a value.
         value: dict[str, Any] = {}
@@ -141,7 +146,7 @@ class DagsterReporter:
         return dg.MaterializeResult(
             asset_key=key,
             data_version=None if version is None else dg.DataVersion(version),
-            metadata=metadata_of(facts),
+            metadata=self._metadata(facts),
             check_results=[
                 check_result(self.log, key, check, facts) for check in outcome.checks
             ],

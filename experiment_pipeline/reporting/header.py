@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Link, Tone, template
+from experiment_pipeline.reporting.document import Link, Tone, escape, template
 
 Role = Literal["baseline", "limit", "champion", "linear", "runner-up", "score"]
 # The tabs of a run → the file of each, beside each other; the file of a stage's page is
@@ -98,7 +98,7 @@ class Header:
     tabs: Sequence[tuple[str, str]]  # title, and target; "": there is no such page
     current: str  # title of the tab that the page is
     line: NumberLine | None = None
-    overview: str = "../../../overview.html"
+    overview: str = ""  # the page of all experiments
     reload: int = 0  # seconds after which the page of a running run is loaded again
 
 
@@ -108,6 +108,21 @@ def with_header(page: bytes, header: Header) -> bytes:
     return _PLACEHOLDER.sub(
         lambda _: b"<!--header-->" + html + b"<!--/header-->", page, count=1
     )
+
+
+def as_markdown(header: Header) -> str:
+    """Return the same first screen as Markdown, without its links."""
+    choice = f": {escape(header.choice)}" if header.choice else ""
+    lines = [f"**{escape(header.experiment)} {header.outcome}**{choice}"]
+    if header.line is not None and header.line.ordered:
+        lines.append(f"{escape(header.line.title)}, the worst first:")
+        lines.append(
+            "\n".join(
+                f"- {escape(mark.name)}: **{mark.in_words}**"
+                for mark in header.line.ordered
+            )
+        )
+    return "\n\n".join([*lines, f"What next: {escape(header.next_step)}"])
 
 
 def rendered_header(header: Header) -> str:

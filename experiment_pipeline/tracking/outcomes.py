@@ -22,7 +22,8 @@ from experiment_pipeline.errors import (
     memory_errors_named,
 )
 from experiment_pipeline.reporting.document import render_html
-from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
+from experiment_pipeline.reporting.header import HISTORY, with_header
+from experiment_pipeline.reporting.outcome import Fact, Markdown, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import (
     Row,
     RunFacts,
@@ -47,8 +48,8 @@ from experiment_pipeline.tracking.database.recording import RunRecord, record_ro
 from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.overview import overview
 from experiment_pipeline.tracking.questions import rows_of, run_of, versions
+from experiment_pipeline.tracking.record import decided
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
-from experiment_pipeline.tracking.summary import summary_of
 
 
 @contextmanager
@@ -100,7 +101,10 @@ def record_outcome(
     for copy, source in copies:
         run.record(run_pages.write(run, root, {copy.name: source}))
         pages["report"] = PagePath(copy.place)
-    return pages | _ended_by(run, outcome, warn)
+    pages |= _ended_by(run, outcome, warn)
+    if copies:
+        pages = {"summary": Markdown(run_pages.first_screen(run)), **pages}
+    return pages
 
 
 def _ended_by(
@@ -196,10 +200,14 @@ def _publisher(experiment: str, version: str) -> str | None:
 def write_pages(experiment: str, root: Location) -> None:
     """Write the overview and the page of an experiment."""
     runs = experiment_page(experiment, str(root))
-    tone = summary_of(run_of(experiment)).tone
-    page = render_html(runs, tone=tone).encode()
+    last = decided(experiment, run_of(experiment)["run_id"], root=str(root))
     folder = root / experiment
-    write_bytes(folder / EXPERIMENT_PAGE, linked_page(page, folder, levels=1))
+    page = render_html(runs, tone=last.summary.tone).encode()
+    page = linked_page(page, folder, levels=1)
+    if last.folder:
+        below = last.folder.removeprefix(f"{experiment}/")
+        page = with_header(page, run_pages.header_of(last, HISTORY, below))
+    write_bytes(folder / EXPERIMENT_PAGE, page)
     page = render_html(overview(datetime.now(UTC)))
     write_bytes(root / OVERVIEW, page.encode())
 

@@ -1,130 +1,237 @@
-"""The overview of all experiments.
+"""The overview of all experiments: a row each, those that need attention first.
 
-In: the metadata database. Out: `Document`s with links relative to the storage root, so
-that the page works wherever the storage is mounted or served. `outcomes.py` writes
-it.
+In: the metadata database. Out: a `Document` with links relative to the storage root, so
+that the page works wherever the storage is mounted or served. `outcomes.py` writes it.
 """
 
 import html
 import math
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.next_step import next_step
+from experiment_pipeline.tracking.record import Decided, decided
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE
-from experiment_pipeline.tracking.summary import (
-    Row,
-    RunSummary,
-    Score,
-    outcome_of,
-    score_of,
-    summary_of,
-)
+from experiment_pipeline.tracking.summary import Row, outcome_of, score_of
 
-_OVERVIEW_HEADER = (
+MOST_POINTS = 20  # runs in a line of scores
+_MONTH = timedelta(days=30)
+_HEADER = (
     "experiment",
     "last run (UTC)",
+    "what next",
     "champion",
-    "validation score",
-    "gates",
-    "age of the data",
-    "runs",
-    "cost",
+    "score over runs",
+    "promise",
+    "cost of 30 days",
 )
+_SPARK_WIDTH, _SPARK_HEIGHT = 120, 30
+# The first needs attention most.
+_BY_ATTENTION = ("failed", "doubtful", "", "passed")
 
 
 def overview(now: datetime) -> document.Document:
     """Return the page of all experiments."""
-    experiments = plain_rows(questions.experiments())
-    last_runs = {row["experiment"]: row for row in plain_rows(questions.last_runs())}
+    lines = [_ExperimentRow(row, now) for row in plain_rows(questions.experiments())]
+    lines.sort(key=lambda line: _BY_ATTENTION.index(line.attention))
     blocks: list[document.Block] = [document.Paragraph("No experiment has run yet.")]
-    if experiments:
-        outcomes = Counter(outcome_of(row) for row in last_runs.values())
+    if lines:
+        outcomes = Counter(outcome_of(line.run.run) for line in lines)
         counts = [f"{count} {outcome}" for outcome, count in outcomes.most_common()]
-        number = numbers.counted(len(experiments), "experiment")
+        number = numbers.counted(len(lines), "experiment")
         text = f"{number}; last run of each: {', '.join(counts)}."
-        rows = [
-            _experiment_row(row, last_runs[row["experiment"]], now)
-            for row in experiments
-        ]
-        table = document.TableBlock(_OVERVIEW_HEADER, rows)
+        rows = [line.cells for line in lines]
+        table = document.TableBlock(_HEADER, rows, classes=["stacked"] * len(rows))
         blocks = [document.Paragraph(text), table]
     section = document.Section(f"As of {now:%Y-%m-%d %H:%M} UTC", blocks)
     return document.Document("Experiments", (section,))
 
 
-def _experiment_row(
-    experiment: Row, last_run: Row, now: datetime
-) -> tuple[document.Cell, ...]:
-    name = experiment["experiment"]
-    summary = summary_of(last_run)
-    score: document.Cell = experiment["champion_score"] or ""
-    gates = overdue = ""
-    for version in plain_rows(questions.versions(name)):
-        if version["version"] == experiment["champion"]:
-            score = _scored(score_of(version, "validation")) or score
-            gates = _gates(version)
-            overdue = _overdue(version, now)
-    return (
-        document.Link(name, f"{name}/{EXPERIMENT_PAGE}"),
-        _two_lines(_outcome(summary), summary.started),
-        _two_lines(experiment["champion"] or "", overdue),
-        score,
-        gates,
-        _age(last_run["data_modified_at"], now),
-        str(experiment["runs"]),
-        _cost(experiment),
+@dataclass(frozen=True)
+class _ExperimentRow:
+    """The row of an experiment."""
+
+    experiment: Row  # of `questions.experiments`
+    now: datetime
+
+    @property
+    def name(self) -> str:
+        return self.experiment["experiment"]
+
+    @cached_property
+    def run(self) -> Decided:
+        """Its last run."""
+        run_id = questions.run_of(self.name)["run_id"]
+        return decided(self.name, run_id, root=str(storage_root()))
+
+    @cached_property
+    def runs(self) -> Sequence[Row]:
+        """Its runs of the month, and those before that have a point; oldest first."""
+        return questions.last_rows(self.name, 10 * MOST_POINTS)[::-1]
+
+    @cached_property
+    def champion(self) -> Row | None:
+        for version in questions.version_rows(self.name):
+            if version["version"] == self.experiment["champion"]:
+                return version
+        return None
+
+    @cached_property
+    def watch(self) -> Row | None:
+        """The last comparison of the champion's promise with later labels."""
+        rows = questions.plain_rows_of("watches", {"experiment": self.name})
+        of_champion = [
+            row for row in rows if row["version"] == self.experiment["champion"]
+        ]
+        return max(of_champion, key=lambda row: row["at"], default=None)
+
+    @property
+    def attention(self) -> document.Tone:
+        """Failed: now; doubtful: soon; passed: no."""
+        tone = self.run.summary.tone
+        if tone == "failed" or (self.watch and self.watch["below"]):
+            return "failed"
+        waits = self.run.approval.startswith("required")
+        return "doubtful" if waits or self.overdue else tone
+
+    @property
+    def overdue(self) -> str:
+        review_on = self.champion and (self.champion["record"] or {}).get("review_on")
+        is_overdue = review_on and review_on < f"{self.now:%Y-%m-%d}"
+        return f"review was due on {review_on}" if is_overdue else ""
+
+    @property
+    def cells(self) -> tuple[document.Cell, ...]:
+        experiment = self.experiment
+        number = numbers.counted(experiment["runs"], "run")
+        link = f'<a href="{quote(self.name)}/{EXPERIMENT_PAGE}">{self.name}</a>'
+        return (
+            _lines(document.Markup(link), number),
+            self._last_run,
+            self._next,
+            self._champion,
+            sparkline(self.runs[-MOST_POINTS:]),
+            self._promise,
+            self._cost,
+        )
+
+    @property
+    def _last_run(self) -> document.Cell:
+        summary = self.run.summary
+        rows = self.run.rows
+        reasons = [g["rule"] for g in rows["gates"] if g["outcome"] == "FAIL"]
+        reasons += [f["title"] for f in rows["findings"] if f["severity"] == "blocks"]
+        if summary.tone == "failed" and (reasons or summary.error):
+            reason = reasons[0].partition(":")[0] if reasons else summary.error
+            reason = numbers.shown(reason, 90)
+        else:
+            reason = ""
+        return _lines(_tag(summary.outcome, summary.tone), reason, summary.started)
+
+    @property
+    def _next(self) -> document.Cell:
+        step = next_step(self.run)
+        text = numbers.shown(step.sentence, 160)
+        if step.link is None or not self.run.folder:
+            return text
+        target = html.escape(quote(f"{self.run.folder}{step.link.target}", safe="/#"))
+        link = f'<a href="{target}">{html.escape(step.link.text)}</a>'
+        return document.Markup(f"{html.escape(text)} {link}")
+
+    @property
+    def _champion(self) -> document.Cell:
+        if self.champion is None:
+            return "none yet"
+        score = score_of(self.champion, "validation")
+        text = self.experiment["champion_score"] or "" if score is None else str(score)
+        age = f"{age_of(self.champion['created_at'], self.now)} old"
+        first = f"{self.experiment['champion']}, {age}"
+        return _lines(first, text, self.overdue)
+
+    @property
+    def _promise(self) -> document.Cell:
+        if self.watch is None:
+            return "not watched" if self.champion else ""
+        labels = f"{self.watch['rows']:,} labels"
+        if self.watch["below"]:
+            return _lines(_tag(f"broken since {self.watch['since']}", "failed"), labels)
+        return _lines(_tag("kept", "passed"), labels)
+
+    @property
+    def _cost(self) -> str:
+        """Money where it is known, else time."""
+        since = self.now - _MONTH
+        month = [row for row in self.runs if row["started_at"] >= since]
+        costs = [row["cost"] for row in month if row["cost"] is not None]
+        if costs and math.isfinite(sum(costs)):
+            return f"{sum(costs):,.2f}"
+        return numbers.seconds(sum(row["wall_seconds"] or 0.0 for row in month))
+
+
+def sparkline(runs: Sequence[Row]) -> document.Markup:
+    """Return the scores of runs with their intervals: a small picture, and a text."""
+    scored = [row for row in runs if row["validation_score"] is not None]
+    ends = [
+        row[f"validation_{part}"]
+        for row in scored
+        for part in ("score", "low", "high")
+        if row[f"validation_{part}"] is not None
+    ]
+    if not scored:
+        return document.Markup("")
+    low, high = min(ends), max(ends)
+    scale = (_SPARK_HEIGHT - 6) / ((high - low) or 1.0)
+
+    def place(value: float) -> str:
+        return f"{_SPARK_HEIGHT - 3 - scale * (value - low):.1f}"
+
+    step = (_SPARK_WIDTH - 8) / max(len(scored) - 1, 1)
+    parts = []
+    for number, row in enumerate(scored):
+        x = f"{4 + step * number:.1f}"
+        tone = "good" if row["status"] == "accepted" else "bad"
+        if row["validation_low"] is not None and row["validation_high"] is not None:
+            top, bottom = place(row["validation_high"]), place(row["validation_low"])
+            parts.append(f'<path d="M{x} {top}V{bottom}"/>')
+        y = place(row["validation_score"])
+        parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="var(--{tone})"/>')
+    last = scored[-1]
+    text = f"{last['metric']} {numbers.score(last['validation_score'])}"
+    first = numbers.score(scored[0]["validation_score"])
+    words = html.escape(f"{len(scored)} runs, from {first} to {text}")
+    return _lines(
+        document.Markup(
+            f'<svg class="spark" viewBox="0 0 {_SPARK_WIDTH} {_SPARK_HEIGHT}" '
+            f'width="{_SPARK_WIDTH}" height="{_SPARK_HEIGHT}" role="img" '
+            f'aria-label="{words}">{"".join(parts)}</svg>'
+        ),
+        text,
     )
 
 
-def _cost(experiment: Row) -> str:
-    """The cost of all runs of an experiment: money where it is known, else time."""
-    cost = experiment["cost"]
-    seconds = experiment["wall_seconds"]
-    if cost is not None and math.isfinite(cost):
-        return f"{cost:,.2f}"
-    return _seconds(seconds)
-
-
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else numbers.seconds(seconds)
-
-
-def _gates(version: Row) -> str:
-    outcomes = questions.rows_of("gates", version)["outcome"]
-    passed = (outcomes == "PASS").sum()
-    return f"{passed} of {len(outcomes)} passed" if len(outcomes) else ""
-
-
-def _overdue(version: Row, now: datetime) -> str:
-    review_on = (version["record"] or {}).get("review_on")
-    is_overdue = review_on and review_on < f"{now:%Y-%m-%d}"
-    return f"review was due on {review_on}" if is_overdue else ""
-
-
-def _age(modified_at: datetime | None, now: datetime) -> str:
-    if modified_at is None:
-        return ""
-    hours = max((now - modified_at.astimezone(UTC)).total_seconds() / 3600, 0)
+def age_of(moment: datetime, now: datetime) -> str:
+    """`3 hours`, `2 days`."""
+    hours = max((now - moment.astimezone(UTC)).total_seconds() / 3600, 0)
+    if hours < 0.5:
+        return "less than an hour"
     if hours >= 48:
         return numbers.counted(round(hours / 24), "day")
     return numbers.counted(round(hours), "hour")
 
 
-def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
+def _tag(word: str, tone: document.Tone) -> document.Markup:
+    return document.Markup(f'<span class="tag {tone}">{html.escape(word)}</span>')
+
+
+def _lines(first: str | document.Markup, *more: str) -> document.Markup:
     above = first.html if isinstance(first, document.Markup) else html.escape(first)
-    below = f"<br><small>{html.escape(second)}</small>" if second else ""
-    return document.Markup(above + below)
-
-
-def _outcome(run: RunSummary) -> document.Markup:
-    text = html.escape(run.outcome)
-    return document.Markup(f'<span class="tag {run.tone}">{text}</span>')
-
-
-def _scored(score: Score | None) -> document.Cell:
-    if score is None:
-        return ""
-    return _two_lines(score.estimate, numbers.bounds(score.interval))
+    small = [f"<br><small>{html.escape(line)}</small>" for line in more if line]
+    return document.Markup(above + "".join(small))

@@ -39,6 +39,7 @@ from experiment_pipeline.tracking.database.tables import (
 )
 from experiment_pipeline.tracking.summary import outcome_in_words, score_of
 
+Rows = Sequence[Row]
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
 # The order in which the last run comes first: complete runs before partial ones
 # (selected stages or partitions, without a decision), and runs that a wrong clock dated
@@ -330,6 +331,24 @@ def plain_rows_of(table: str, run: Row) -> list[Row]:
     return _rows(_of_run(TABLES[table], run))
 
 
+def last_rows(experiment: str, limit: int, *criteria: sa.ColumnElement[bool]) -> Rows:
+    """Return the rows of the newest runs as dicts, the newest first."""
+    newest_first = (RUNS.c.started_at.desc(), RUNS.c.run_id)
+    query = _runs_of(experiment).where(*criteria).order_by(*newest_first)
+    return _rows(query.limit(limit))
+
+
+def last_decided(experiment: str, until: datetime) -> Rows:
+    """Return the row of the last decided run that started before a moment, if any."""
+    is_decided = RUNS.c.status.in_(["accepted", "rejected"])
+    return last_rows(experiment, 1, is_decided, RUNS.c.started_at < until)
+
+
+def version_rows(experiment: str) -> Rows:
+    """Return the rows of `versions` as dicts."""
+    return _rows(_versions_of(experiment))
+
+
 def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
     """Return the findings of a run's data analysis, a row each.
 
@@ -353,9 +372,13 @@ def versions(experiment: str) -> pd.DataFrame:
     1   v0002  00000001-flight_delay              0.70
     2   v0003  00000002-flight_delay              0.71
     """
+    return _read(_versions_of(experiment))
+
+
+def _versions_of(experiment: str) -> sa.Select[Any]:
     history = VIEWS["champion_history"].table
     query = sa.select(history).where(history.c.experiment == experiment)
-    return _read(query.order_by(history.c.created_at, history.c.version))
+    return query.order_by(history.c.created_at, history.c.version)
 
 
 def last_runs() -> pd.DataFrame:

@@ -14,7 +14,6 @@ from functools import cached_property
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.storage.files import location, read_if_exists
 from experiment_pipeline.storage.registry import CARD
-from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison, compared
 from experiment_pipeline.tracking.server import relative_to
@@ -108,6 +107,15 @@ class Decided:
             return None
         return self.link("Model card", f"{self.version_place}/{CARD}")
 
+    @property
+    def folder(self) -> str:
+        """The folder of its pages below the storage root; empty: it has none there."""
+        folder = f"{self.run['experiment']}/runs/{self.run['run_id']}/"
+        for row in self.rows["reports"]:
+            if self.root and row["place"].endswith(f"/{folder}index.html"):
+                return folder if relative_to(self.root, row["place"]) else ""
+        return ""
+
     def report(self, name: str) -> document.Link | None:
         """A link to a report of the run, if there is one."""
         for row in self.rows["reports"]:
@@ -132,7 +140,7 @@ def decided(
     for name in ("gates", "evidence"):
         rows[name].sort(key=lambda row: row["number"])
     rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
-    versions = plain_rows(questions.versions(experiment))
+    versions = questions.version_rows(experiment)
     approval = place = champion = ""
     for version in versions:
         is_approved = not version["approval_required"] or version["approved_by"]
@@ -152,15 +160,8 @@ def _earlier_runs(experiment: str, run: Row, versions: Iterable[Row]) -> dict[st
         is_another = version["run_id"] not in {None, run["run_id"]}
         if is_another and version["created_at"] < run["started_at"]:
             earlier = {version["run_id"]: version["version"]}
-    last = questions.runs(
-        experiment,
-        status=["accepted", "rejected"],
-        until=run["started_at"],
-        limit=1,
-        all_columns=True,
-    )
-    for run_id in last["run_id"]:
-        earlier.setdefault(run_id, "the previous run")
+    for last in questions.last_decided(experiment, run["started_at"]):
+        earlier.setdefault(last["run_id"], "the previous run")
     return earlier
 
 

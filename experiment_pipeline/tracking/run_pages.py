@@ -35,9 +35,11 @@ from experiment_pipeline.reporting.header import (
     NumberLine,
     Role,
     ScoreMark,
+    as_markdown,
     with_header,
 )
 from experiment_pipeline.reporting.run_record import RecordRow, ReportRow, Row
+from experiment_pipeline.storage.entries import linked_page
 from experiment_pipeline.storage.files import (
     Location,
     location,
@@ -50,6 +52,7 @@ from experiment_pipeline.tracking.database.archive import RUNS_FOLDER
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import Decided, decided, decision_record
+from experiment_pipeline.tracking.server import OVERVIEW
 
 # The tabs that are pages of stages, and the names of these reports.
 _STAGE_TABS = (LEADERBOARD, DATA, MODEL)
@@ -146,6 +149,11 @@ def _with_rejected_rows(page: bytes, run: Decided) -> bytes:
     return _REJECTED.sub(lambda _: text.encode(), page)
 
 
+def first_screen(run: RunRecord) -> str:
+    """Return the header of a run's pages as Markdown."""
+    return as_markdown(header_of(decided(run.experiment, run.run_id), DECISION))
+
+
 def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:
     """Write the decision, and the comparison with the run before."""
     record = _write_decision(shown, folder)
@@ -156,8 +164,8 @@ def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:
         yield ReportRow(name=RECORD, place=str(folder / RECORD))
         for comparison in list(shown.earlier.values())[-1:]:
             header = header_of(shown, COMPARE)
-            page = with_header(comparison.page().encode(), header)
-            write_bytes(folder / TABS[COMPARE], page)
+            page = linked_page(comparison.page().encode(), folder)
+            write_bytes(folder / TABS[COMPARE], with_header(page, header))
 
 
 def _write_decision(shown: Decided, folder: Location) -> document.Document:
@@ -167,8 +175,11 @@ def _write_decision(shown: Decided, folder: Location) -> document.Document:
     return record
 
 
-def header_of(run: Decided, tab: str) -> Header:
-    """Return the header of a run's page; `tab`: the title of the page, in `TABS`."""
+def header_of(run: Decided, tab: str, folder: str = "") -> Header:
+    """Return the header of a run's page; `tab`: the title of the page, in `TABS`.
+
+    `folder`: of the run's pages, as a page elsewhere links it.
+    """
     summary = run.summary
     step = next_step(run)
     is_page = {row["name"] for row in run.rows["reports"] if row["place"]}
@@ -180,7 +191,7 @@ def header_of(run: Decided, tab: str) -> Header:
             COMPARE: run.is_decided and bool(run.earlier_ids),
         }
         is_there = exists.get(title, file.removesuffix(".html") in is_page)
-        tabs.append((title, file if is_there else ""))
+        tabs.append((title, f"{folder}{file}" if is_there else ""))
     started = f"run {summary.short_id}, {summary.started} UTC"
     is_running = summary.outcome_word == "running" and tab == DECISION
     return Header(
@@ -190,9 +201,10 @@ def header_of(run: Decided, tab: str) -> Header:
         tone=summary.tone,
         choice=choice_in_words(run),
         next_step=step.sentence,
-        read_on=step.link,
+        read_on=step.link and replace(step.link, target=folder + step.link.target),
         tabs=tabs,
         current=tab,
+        overview=f"{folder}../../../{OVERVIEW}",
         line=number_line(run),
         reload=_RELOAD_SECONDS if is_running else 0,
     )

@@ -45,6 +45,8 @@ URL_VARIABLE = "EXPERIMENT_PIPELINE_REPORTS_URL"
 HOSTS_VARIABLE = "EXPERIMENT_PIPELINE_HOSTS"
 HOST, PORT = "127.0.0.1", 3001
 USUAL = f"http://{HOST}:{PORT}"
+# Below this path, Dagster's web server sends a browser on to the server of the reports.
+REDIRECTED = "/reports/"
 OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
 _SERVED = {
     ".html": "text/html; charset=utf-8",
@@ -105,19 +107,25 @@ class OwnPagesOnly:
 
     Such a page could delete runs through a form or an image (CSRF), or resolve its own
     name to 127.0.0.1 and read the responses (DNS rebinding). Programs, which send no
-    Origin, and links to a page may pass.
+    Origin, and links to a page may pass. `redirects`: paths below REDIRECTED lead to
+    the server of the reports, whatever its port is.
     """
 
-    def __init__(self, app: "ASGIApp") -> None:
+    def __init__(self, app: "ASGIApp", *, redirects: bool = False) -> None:
         self.app = app
+        self.redirects = redirects
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass a request on, or answer 403."""
-        from starlette.responses import PlainTextResponse
+        from starlette.responses import PlainTextResponse, RedirectResponse
 
         is_request = scope["type"] in {"http", "websocket"}
         reason = _refused(scope) if is_request else None
-        if reason is None:
+        if reason is None and self.redirects and scope["path"].startswith(REDIRECTED):
+            server = os.environ.get(URL_VARIABLE, USUAL).rstrip("/")
+            below = quote(scope["path"].removeprefix(REDIRECTED), safe="/=+@,")
+            await RedirectResponse(f"{server}/{below}")(scope, receive, send)
+        elif reason is None:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": reason})

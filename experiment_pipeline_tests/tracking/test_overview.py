@@ -8,24 +8,29 @@ import pytest
 
 from experiment_pipeline.reporting.document import (
     Document,
-    Link,
     Paragraph,
     TableBlock,
     render,
 )
-from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import (
+    EvidenceRow,
+    ReportRow,
+    RunFacts,
+    WatchRow,
+)
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.tracking import history as pages
-from experiment_pipeline.tracking import questions, terminal
-from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking import questions, run_pages, terminal
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.outcomes import write_pages
-from experiment_pipeline.tracking.overview import overview
+from experiment_pipeline.tracking.overview import age_of, overview
 from experiment_pipeline.tracking.record import decided, decision_record
 from experiment_pipeline_tests.tracking.history import (
     FIRST_DAY,
     write_history,
     write_run,
+    write_watch,
 )
 
 NOW = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
@@ -53,47 +58,80 @@ def row(table: TableBlock, first: str) -> dict[str, str]:
     raise KeyError(first)
 
 
-def test_the_overview_has_a_row_per_experiment():
-    """Champion, its score with interval and gates, the last run, age and cost."""
+def test_the_overview_has_a_row_per_experiment_that_needs_attention_first():
+    """Outcome with the failed gate, what next, champion and age, scores, cost."""
+    write_run("fine", experiment="aging", status="accepted")
     write_history("flight_delay", runs=4)
-    write_history("wine", runs=2)
     table = table_of(overview(NOW))
-    assert row(table, "flight_delay") == {
-        "experiment": "flight_delay",
-        "last run (UTC)": "not accepted 2026-02-05 06:00",
-        "champion": "v0003",
-        "validation score": "roc_auc 0.7100 0.6900 to 0.7300",
-        "gates": "1 of 1 passed",
-        "age of the data": "5 days",
-        "runs": "4",
-        "cost": "0.01",
+    assert row(table, "flight_delay 4 runs") == {
+        "experiment": "flight_delay 4 runs",
+        "last run (UTC)": (
+            "not accepted lower bound of roc_auc at least 0.65 2026-02-05 06:00"
+        ),
+        "what next": "Read which gate failed.",
+        "champion": "v0003, 6 days old roc_auc 0.7100 (0.6900 to 0.7300)",
+        "score over runs": "roc_auc 0.5900",
+        "promise": "not watched",
+        "cost of 30 days": "0.01",
     }
-    assert [cells[0] for cells in table.rows] == [
-        Link("flight_delay", "flight_delay/runs.html"),
-        Link("wine", "wine/runs.html"),
-    ]
+    names = [cells[0].html for cells in table.rows]
+    assert names[0].startswith('<a href="flight_delay/runs.html">flight_delay</a>')
+    assert names[1].startswith('<a href="aging/runs.html">aging</a>')
+    picture = table.rows[0][4].html
+    assert picture.count("<circle") == picture.count("<path") == 4
+    assert 'aria-label="4 runs, from 0.6900 to roc_auc 0.5900"' in picture
+
+
+def test_the_next_step_of_a_refused_run_is_its_first_reason(storage: Path):
+    """It stands in the overview, with a link to the page of the run."""
+    run = RunRecord("flight_delay", write_history(runs=2)[1])
+    step = EvidenceRow(kind="next step", what="Raise budget.seconds.", promises="open")
+    run.record([step])
+    run.record(run_pages.write(run, storage_root()))
+    cells = table_of(overview(NOW)).rows[0]
+    assert cells[2].html.startswith("Raise budget.seconds. <a href=")
+    target = f"flight_delay/runs/{run.run_id}/index.html#why-and-what-next"
+    assert f'"{target}"' in cells[2].html
+    assert 'id="why-and-what-next"' in (storage / target.partition("#")[0]).read_text()
 
 
 @pytest.mark.parametrize(
     ("day", "champion"),
-    [("2026-02-10", "v0003"), ("2026-02-09", "v0003 review was due on 2026-02-09")],
+    [
+        ("2026-02-10", "0.7300)"),
+        ("2026-02-09", "0.7300) review was due on 2026-02-09"),
+    ],
 )
 def test_an_overdue_review_stands_beside_the_champion(day: str, champion: str):
     """From the day after `review_on`."""
     run = RunRecord("flight_delay", write_history(runs=4)[2])
     run.record([RunFacts(record={"review_on": day})])
-    assert row(table_of(overview(NOW)), "flight_delay")["champion"] == champion
+    line = row(table_of(overview(NOW)), "flight_delay 4 runs")
+    assert line["champion"].endswith(champion)
+
+
+@pytest.mark.parametrize(
+    ("below", "words"), [(False, "kept 900 labels"), (True, "broken since May 900")]
+)
+def test_a_watched_promise_stands_in_the_overview(below: bool, words: str):
+    """Kept, or since when it is not."""
+    write_history(runs=2)
+    write_watch()
+    (watch,) = questions.plain_rows_of("watches", {"experiment": "flight_delay"})
+    changed = {**watch, "below": below, "since": "May"}
+    del changed["experiment"]
+    record_rows([WatchRow(**changed)], "flight_delay")
+    line = row(table_of(overview(NOW)), "flight_delay 2 runs")
+    assert line["promise"].startswith(words)
 
 
 @pytest.mark.parametrize(
     ("hours", "age"),
     [(0.9, "1 hour"), (2, "2 hours"), (47.9, "48 hours"), (50, "2 days")],
 )
-def test_the_age_of_the_data_is_counted_in_words(hours: float, age: str):
+def test_the_age_of_a_champion_is_counted_in_words(hours: float, age: str):
     """One hour, two hours."""
-    write_run("aged", data_modified_at=NOW - timedelta(hours=hours))
-    aged = row(table_of(overview(NOW)), "flight_delay")
-    assert aged["age of the data"] == age
+    assert age_of(NOW - timedelta(hours=hours), NOW) == age
 
 
 def test_an_empty_database_is_a_page_that_says_so():
@@ -109,7 +147,7 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path):
     assert "Run r1: running" in (storage / "fresh/runs.html").read_text()
     table = table_of(experiment_page("fresh", ""))
     assert row(table, "2026-02-02 06:00")["outcome"] == "running"
-    last_run = row(table_of(overview(NOW)), "fresh")["last run (UTC)"]
+    last_run = row(table_of(overview(NOW)), "fresh 1 run")["last run (UTC)"]
     assert last_run.startswith("running")
 
 
@@ -185,7 +223,7 @@ def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path):
     assert "rows.csv: no such file" in runs["failed"]
     why = "failed: lower bound of roc_auc at least 0.65, it is 0.5700"
     assert why in runs[ids[4][:8]]
-    last_run = row(table_of(overview(NOW)), "visits")["last run (UTC)"]
+    last_run = row(table_of(overview(NOW)), "visits 7 runs")["last run (UTC)"]
     assert last_run.startswith("failed")
 
 
@@ -249,10 +287,10 @@ def test_runs_are_linked_relative_to_the_page(storage: Path):
         write_run(run_id, report, experiment="visits", status="accepted")
     write_pages("visits", storage_root())
     text = (storage / "visits/runs.html").read_text()
-    assert set(re.findall('<a href="([^"]+)">([^<]+)</a>', text)) == {
-        ("runs/r1/index.html", "open"),
-        ("../overview.html", "All experiments"),
-    }
+    main = text.partition("<main")[2]
+    links = re.findall('<a href="([^"]+)">([^<]+)</a>', main)
+    assert links == [("runs/r1/index.html", "open")]
+    assert '<a href="runs/r1/../../../overview.html">All experiments</a>' in text
 
 
 def test_a_library_or_a_setting_that_changed_is_said_between_runs():

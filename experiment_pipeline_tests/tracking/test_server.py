@@ -224,6 +224,23 @@ def test_what_a_foreign_page_sends_is_refused(name: str, monkeypatch):
     assert answer["status"] == (200 if name in PASSES else 403)
 
 
+def test_dagsters_server_sends_links_on_to_wherever_the_reports_run(monkeypatch):
+    """A stored link has no port of its own, so another port breaks nothing."""
+    monkeypatch.setenv(server.URL_VARIABLE, "http://127.0.0.1:4001")
+
+    async def never(_scope: object, _receive: object, _send: object) -> None:
+        raise AssertionError
+
+    application = server.OwnPagesOnly(never, redirects=True)
+    request_ = OWN | {"path": "/reports/visits/runs/a=b/index.html"}
+    answer = answer_of(application, request_)
+    assert answer["status"] == 307
+    location = dict(answer["headers"])[b"location"]
+    assert location == b"http://127.0.0.1:4001/visits/runs/a=b/index.html"
+    foreign = request_ | {"host": "evil.example"}
+    assert answer_of(application, foreign)["status"] == 403
+
+
 def answer_of(
     application: Any, request: dict[str, Any], body: bytes = b""
 ) -> dict[str, Any]:
