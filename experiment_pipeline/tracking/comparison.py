@@ -133,7 +133,9 @@ class ScoreChange:
         return (
             charts.on_line(self.before, axis),
             charts.on_line(self.after, axis),
-            charts.on_line(difference, zero, 0.0),
+            charts.on_line(difference, zero, 0.0)
+            if self.is_paired
+            else f"{numbers.score(difference.estimate)}, not paired",
         )
 
 

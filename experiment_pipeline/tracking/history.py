@@ -83,7 +83,9 @@ def _last_run(row: Row) -> Sequence[document.Block]:
         parts.append(f"{score} on the {document.HOLD_OUT}")
     if run.version:
         parts.append(f"version {run.version}")
-    texts = [f"{', '.join(parts)}.", run.decision, run.error, run.next_step]
+    # The decision of an accepted run only repeats its outcome.
+    decision = "" if row["status"] == "accepted" else run.decision
+    texts = [f"{', '.join(parts)}.", decision, run.error, run.next_step]
     return [document.Paragraph(text) for text in texts if text]
 
 
@@ -196,7 +198,7 @@ def _cost_charts(runs: Sequence[Row]) -> Iterator[document.Chart]:
         known = [run for run in runs[::-1] if run[column] is not None]
         if len(known) < _FEWEST:
             continue
-        dates = [numbers.moment(run["started_at"])[:10] for run in known]
+        dates = [numbers.moment(run["started_at"])[5:] for run in known]
         marks = [
             Mark(place, run[column], f"{run['run_id'][:8]}: {run[column]:,.0f}")
             for place, run in enumerate(known)

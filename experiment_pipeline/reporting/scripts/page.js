@@ -141,7 +141,7 @@
   }
 
   function complete({ x, y, series, legend }, { width, small }) {
-    const distinct = [...new Set(series.map(({ name }) => name).filter(Boolean))];
+    const distinct = [...new Set(series.filter(({ marks }) => marks?.length).map(({ name }) => name).filter(Boolean))];
     const named = legend && distinct.length > 1;
     // A legend of long names takes several lines.
     const letters = distinct.reduce((sum, name) => sum + 8 * name.length + 40, 0);
@@ -152,7 +152,7 @@
       animation: false,
       textStyle: { fontFamily: "system-ui, sans-serif", color: INK },
       tooltip: { confine: true, backgroundColor: PANEL, borderColor: MUTED, textStyle: { color: INK, fontSize: 13 }, formatter: hint },
-      legend: named ? { top: 0, left: 0, itemWidth: 18, textStyle: { color: INK }, inactiveColor: MUTED } : undefined,
+      legend: named ? { data: distinct, top: 0, left: 0, itemWidth: 18, textStyle: { color: INK }, inactiveColor: MUTED } : undefined,
       grid: { left: 10, right: 18, top, bottom: x.title ? 32 : 10, containLabel: true },
       xAxis: axis(x, { across: true, allNames, small }),
       yAxis: axis(y, { across: false, allNames, small }),

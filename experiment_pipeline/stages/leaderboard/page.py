@@ -172,21 +172,27 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
     sections = [
         Section("Configurations", table),
         Section("Caveats", (Bullets(board.notes),) if board.notes else ()),
-        Section("Score against cost", tuple(pictures.score_charts(shown))),
-        *(
-            Section(
-                f"What mattered in {algorithm}",
-                tuple(pictures.hyperparameter_charts(shown, algorithm)),
-                folded=algorithm != best_algorithm,
-            )
-            for algorithm in dict.fromkeys([best_algorithm, *shown.axes])
-        ),
+        Section("Score and cost", tuple(pictures.score_charts(shown))),
+        *_hyperparameters(shown, best_algorithm),
         Section("Halving", tuple(pictures.rung_charts(shown)), folded=True),
         Section("The choice and its cost", (facts(_choice(shown)),), folded=True),
         Section("How to read this page", (how_to_read,), folded=True),
     ]
     filled = [section for section in sections if section.blocks]
     return Document(f"{experiment}: leaderboard", filled)
+
+
+def _hyperparameters(
+    shown: pictures.SearchShown, best_algorithm: str
+) -> Iterator[Section]:
+    """Yield a section for each algorithm with charts; all but the first are folded."""
+    is_folded = False
+    for algorithm in dict.fromkeys([best_algorithm, *shown.axes]):
+        charts_of_algorithm = tuple(pictures.hyperparameter_charts(shown, algorithm))
+        if charts_of_algorithm:
+            title = f"What mattered in {algorithm}"
+            yield Section(title, charts_of_algorithm, folded=is_folded)
+            is_folded = True
 
 
 def decision(shown: pictures.SearchShown) -> str:
@@ -321,7 +327,9 @@ def _note(shown: pictures.SearchShown, row: pictures.Row) -> str:
     """Why it has no rank, in few words, and what the YAML notes about it."""
     reason = row["reason"]
     path = shown.paths.get(row["key"])
-    if row["status"] == STOPPED_EARLY and path:
+    if row["status"] == NOT_STARTED:
+        reason = ""  # it stands in the caveats, once for all
+    elif row["status"] == STOPPED_EARLY and path:
         reason = f"at {numbers.share(path[-1].fraction)} of the rows"
     elif row["key"] == shown.board.chosen:
         reason = "chosen"
