@@ -378,8 +378,9 @@ def _diff_of(
 
 def _marked(mark: str, lines: Sequence[str]) -> str:
     """One side of a diff on one line: `workers: 2; seed: 1 and 3 more lines`."""
-    marked = [line[1:].strip() for line in lines if line.startswith(mark)]
-    text = "; ".join(marked[:_MOST_LINES]) or "none"
+    changed = [line[1:].strip() for line in lines if line.startswith(mark)]
+    marked = [line for line in changed if not line.startswith("#")]
+    text = "; ".join(marked[:_MOST_LINES]) or ("a comment" if changed else "none")
     lines_left = len(marked) - _MOST_LINES
     return f"{text} and {lines_left} more lines" if lines_left > 0 else text
 

@@ -47,13 +47,10 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     latest = "Last " if len(runs) == MOST_RUNS else ""
     number = numbers.counted(len(runs), "run")
     table = _runs_table(experiment, runs, root)
+    last_run = _last_run(questions.run_of(experiment))
     sections = [
-        document.Section("Last run", _last_run(questions.run_of(experiment))),
-        document.Section("Score over runs", tuple(_score_chart(runs))),
-        document.Section(
-            f"{latest}{number} of {experiment}",
-            (_comparer(), table),
-        ),
+        document.Section("Score over runs", [*last_run, *_score_chart(runs)]),
+        document.Section(f"{latest}{number} of {experiment}", (_comparer(), table)),
         *_watched(experiment),
         document.Section(
             "Cost and looks over runs", tuple(_cost_charts(runs)), folded=True
@@ -132,7 +129,7 @@ def _score_chart(runs: Sequence[Row]) -> Iterator[document.Chart]:
         alt += f" The baseline of the last one is {numbers.score(baseline)}."
         if _is_near(baseline, spans):
             series.append(Level("y", baseline, "baseline", BAD))
-    dates = [numbers.moment(run.run["started_at"])[:10] for run in scored]
+    dates = [numbers.moment(run.run["started_at"])[5:] for run in scored]
     better = "higher" if last["greater_is_better"] else "lower"
     yield charts.chart(
         f"{metric} over runs, {better} is better",

@@ -101,11 +101,11 @@ def test_changed_modules_are_shown_line_by_line():
     before, after, *_ = write_history()
     for number, run_id in enumerate((before, after)):
         facts = RunFacts(code_files={"code/own.py": run_id, "code/../away.py": before})
-        text = FileRow(digest=run_id, content=f"a = 1\nb = {number}\n")
+        text = FileRow(digest=run_id, content=f"# {number}\na = 1\nb = {number}\n")
         RunRecord("flight_delay", run_id).record([facts, text])
     comparison = compare(before, after)
     assert comparison.changes[-1].in_words() == "code/own.py: b = 0 → b = 1"
-    diff = "+++ code/own.py\n@@ -1,2 +1,2 @@\n a = 1\n-b = 0\n+b = 1"
+    diff = "+++ code/own.py\n@@ -1,3 +1,3 @@\n-# 0\n+# 1\n a = 1\n-b = 0\n+b = 1"
     assert comparison.code_diff.endswith(diff)
     assert "away" not in str(comparison)
 

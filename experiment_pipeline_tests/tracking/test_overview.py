@@ -231,7 +231,7 @@ def test_scores_over_runs_are_drawn_with_their_intervals_and_outcomes():
     """The oldest first, each leading to its row; the line is the last accepted score."""
     write_history("visits", runs=5)
     page = experiment_page("visits", "artifacts")
-    chart = page.sections[1].blocks[0]
+    chart = page.sections[0].blocks[-1]
     assert chart.alt == (
         "roc_auc of 5 runs, from 0.6900 to 0.5900 of the last one. The baseline of the "
         "last one is 0.5000."
