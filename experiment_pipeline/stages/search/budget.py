@@ -32,10 +32,12 @@ from experiment_pipeline.statistics.expected import expected_gain
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
-# The time model. Work is counted in passes over a column (measured on 565 to 36,000
-# rows); everything that is measured or estimated so may take SAFETY times as long.
+# The time model. Work is counted in passes over a column (measured on 565 to 90,000
+# rows); everything that is measured or estimated so may take SAFETY times as long: what
+# small rungs took overstates larger fits already (with 16 times the rows, LightGBM's
+# pace was .8 of theirs, that of forests .5).
 SECONDS_PER_PASS = 1e-9  # a row
-SAFETY = 1.4
+SAFETY = 1.2
 REPORT_SECONDS = 2.5  # imports, evaluation and plots
 EXPORT_SECONDS = 3.0  # on an idle machine a run reserves them, with the report's
 
@@ -46,10 +48,9 @@ _MOST_ROWS_OF_BINS = 2_000
 _OF_OTHERS = 3.5
 _UNKNOWN_PASSES = 100  # of an algorithm whose work is not known
 _PASSES_PER_NUMBER = 100  # to encode it
-_PASSES_PER_TEXT = 3_000
+_PASSES_PER_TEXT = 1_500
 _PASSES_PER_LETTER = 700  # to make n-grams
 _ENCODINGS = 2.5  # after the search: of a refit, and of two fits that only predict
-_ROUNDS_OF_A_REFIT = 1.3  # of boosting: more of them on more rows
 _MEMBERS = 5  # of an ensemble, each of which is fitted again
 _MOST_BUSY = 4.0  # longer waits are not those of a shared machine
 
@@ -82,19 +83,24 @@ def pass_seconds(rows: int, features: float, *, boosts: bool = True) -> float:
 
 def usual_seconds(configuration: Configuration, sets: TrainingSets) -> float:
     """Estimate, before any fit, the seconds of all fits of a configuration."""
-    seconds = 0.0
+    return sum(
+        _seconds_on(len(part.train), configuration, sets)
+        for part in (sets, *(fold.sets for fold in sets.folds))
+    )
+
+
+def _seconds_on(rows: int, configuration: Configuration, sets: TrainingSets) -> float:
+    """Estimate the seconds of one fit on so many rows."""
+    passes = estimated_cost(configuration, rows, len(sets.classes or ()))
+    if passes == 0 or math.isinf(passes):
+        passes = _UNKNOWN_PASSES
+    boosts = configuration.algorithm in NAMES
     columns = encoded_columns(configuration.features, sets)
-    for part in (sets, *(fold.sets for fold in sets.folds)):
-        rows = len(part.train)
-        passes = estimated_cost(configuration, rows, len(sets.classes or ()))
-        if passes == 0 or math.isinf(passes):
-            passes = _UNKNOWN_PASSES
-        boosts = configuration.algorithm in NAMES
-        seconds += passes * pass_seconds(rows, columns, boosts=boosts)
-        if configuration.features == algorithms.NGRAMS:
-            # Each hash has a coefficient, however few the rows are.
-            hashes = algorithms.MOST_HASHES * len(sets.letters)
-            seconds += passes * pass_seconds(1, hashes, boosts=False)
+    seconds = passes * pass_seconds(rows, columns, boosts=boosts)
+    if configuration.features == algorithms.NGRAMS:
+        # Each hash has a coefficient, however few the rows are.
+        hashes = algorithms.MOST_HASHES * len(sets.letters)
+        seconds += passes * pass_seconds(1, hashes, boosts=False)
     return seconds
 
 
@@ -181,13 +187,9 @@ class AfterSearch:
         `busy`: how many times as long as on an idle machine all work takes.
         """
         folds = self.sets.folds
-        fitted_rows = len(self.sets.train) + sum(len(fold.sets.train) for fold in folds)
-        more_rows = len(self.sets.row_numbers) / max(fitted_rows, 1)
         longest = total = 0.0
         for model, seconds in fits:
-            refit = SAFETY * more_rows * seconds
-            if model.algorithm in NAMES:
-                refit *= _ROUNDS_OF_A_REFIT
+            refit = SAFETY * self._more_work(model) * seconds
             longest = max(longest, refit)
             total += refit * algorithms.refit_count(model.algorithm, self.fits)
             if folds:  # the use of features is that of one more fit
@@ -199,6 +201,13 @@ class AfterSearch:
         # The run has reserved the export of an idle machine.
         export = (busy - 1) * EXPORT_SECONDS
         return refits + busy * (encoding + REPORT_SECONDS) + export
+
+    def _more_work(self, model: Configuration | ModelResult) -> float:
+        """The work of a refit, on all rows, as a multiple of that of the fits."""
+        is_fitted = isinstance(model, ModelResult)
+        configuration = model.configuration if is_fitted else model
+        refit = _seconds_on(len(self.sets.row_numbers), configuration, self.sets)
+        return refit / max(usual_seconds(configuration, self.sets), 1e-9)
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the same for the members of an ensemble."""

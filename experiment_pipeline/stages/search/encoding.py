@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
-from sklearn.preprocessing import TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, TargetEncoder
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import NGRAMS, STACKED
@@ -109,7 +109,7 @@ def fit_features(
     columns = list(sets.features)
     many, further = _learnt_parts(encoder, rows, fit_mask, sets)
     features = encoders.build_features(encoder, rows, columns, many, further)
-    if not many and encoder != STACKED and _at_once(encoder, rows):
+    if encoder == NGRAMS:
         return features.fit(rows[columns])
     # Part by part: `features.fit` would also encode all rows, and let models predict
     # them, for nothing.
@@ -117,7 +117,8 @@ def fit_features(
         (name, _frozen(part, rows, names), names)
         for name, part, names in features.transformers
     ]
-    whole = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
+    whole = ColumnTransformer(frozen, sparse_threshold=features.sparse_threshold)
+    whole.fit(rows[:1][columns])
     if not many:
         # As `features.fit` would leave it, with parts that were fitted one by one.
         whole.transformers = features.transformers
@@ -169,13 +170,13 @@ def fit_rows(
     They are (n, d) float64, dense or sparse, with target codes cross-fitted. A large
     table is a `SlicedTable` unless it is to be held `in_memory`.
     """
-    columns, at_once = list(sets.features), _at_once(encoder, rows)
-    if encoder not in ("target", "text", STACKED) and at_once:
+    if encoder == NGRAMS:
+        columns = list(sets.features)
         features = encoders.build_features(encoder, rows, columns)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
     crossed = _cross_fitted_parts(features, rows, fit_mask, sets)
-    if not at_once:
+    if not _at_once(encoder, rows):
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if in_memory else table
     encoded = transformed(features, rows)
@@ -282,17 +283,19 @@ def _sliced(
 def _frozen(part: Any, rows: pd.DataFrame, names: Any) -> FrozenEstimator:
     """A part fitted on these rows. Encoders of categories need only the order of
     frequencies: they are fitted on a few rows, in which the rarest texts occur once,
-    the next rarest twice, and so on.
+    the next rarest twice, and so on. scikit-learn counts them one by one, in Python.
     """
     if isinstance(part, FrozenEstimator):
         return part
-    # Numeric parts learn nothing from rows: what replaces a missing number is already
-    # set.
-    read = rows[:1][names]
+    if isinstance(part[-1], FunctionTransformer):
+        # It learns nothing: what replaces a missing number is already set.
+        return FrozenEstimator(clone(part).fit(rows[:1][names]))
+    read = rows[names]
     if isinstance(names, str):
-        counts = encoders.texts_of(rows[names]).value_counts(dropna=False, sort=False)
+        counts = encoders.texts_of(read).value_counts(dropna=False, sort=False)
         _, ranks = np.unique(counts.to_numpy(), return_inverse=True)
-        read = counts.index.repeat(ranks + 1).to_series()
+        if (ranks + 1).sum() < len(rows):
+            read = counts.index.repeat(ranks + 1).to_series()
     return FrozenEstimator(clone(part).fit(read))
 
 

@@ -123,11 +123,30 @@ def run_search(
     TrainingError: every configuration failed.
     """
     asked_for = declared if asked_for is None else asked_for
-    progress = Progress(spec.metric)
-    started = time.perf_counter()
     running = search(asked_for, sets, spec, store, engine, time.perf_counter)
     if earlier is not None:
         running = (conclusion for conclusion in earlier)
+    progress = Progress(spec.metric)
+    started = time.perf_counter()
+    _listened(running, progress, store, listen)
+    cost = progress.cost(time.perf_counter() - started, engine.workers)
+    not_asked_for = list[Conclusion]()
+    if len(asked_for) < len(declared):
+        others = settled(declared, sets, spec, store)
+        not_asked_for = [end for end in others if end.key not in progress.concluded]
+    concluded = [*not_asked_for, *progress.concluded.values()]
+    results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
+    return SearchOutcome(results, cost, not_asked_for, _is_final(concluded, spec))
+
+
+def _listened(
+    running: Generator[Event, None, None],
+    progress: Progress,
+    store: ModelStore,
+    listen: Listener,
+) -> None:
+    """Store each model of a search, and pass on what is to be heard of it."""
+    started = time.perf_counter()
     try:
         with closing(running) as events:
             for event in events:
@@ -142,14 +161,6 @@ def run_search(
         raise
     for note in progress.end():
         listen(note)
-    cost = progress.cost(time.perf_counter() - started, engine.workers)
-    not_asked_for = list[Conclusion]()
-    if len(asked_for) < len(declared):
-        others = settled(declared, sets, spec, store)
-        not_asked_for = [end for end in others if end.key not in progress.concluded]
-    concluded = [*not_asked_for, *progress.concluded.values()]
-    results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
-    return SearchOutcome(results, cost, not_asked_for, _is_final(concluded, spec))
 
 
 def _is_final(concluded: Sequence[Conclusion], spec: ExperimentSpec) -> bool:
@@ -241,7 +252,7 @@ class _HalvingRun:
         yield from map(SearchNote, ladder.notes)
         *small_rungs, full = ladder.rungs
         for rung in small_rungs:
-            if self.brake.is_timed and len(survivors) <= rung.promotes:
+            if self._stops_none(survivors):
                 yield SearchNote(f"{rung} is skipped: it would stop no configuration")
             else:
                 survivors = yield from self._small_rung(rung, survivors)
@@ -273,6 +284,13 @@ class _HalvingRun:
         room = room_of(self.spec.budget.seconds, competing, self.engine.workers)
         return rungs.ladder(len(competing), self.sets, self.spec, room)
 
+    def _stops_none(self, survivors: Sequence[Configuration]) -> bool:
+        """Whether a small rung would stop none of those that time has left."""
+        if not (self.brake.is_timed and self.spec.halving):
+            return False
+        kept = rungs.promotes(len(survivors), self.spec.halving.keep)
+        return kept >= len(survivors)
+
     def _small_rung(
         self, rung: Rung, entrants: Sequence[Configuration]
     ) -> Generator[Event, None, list[Configuration]]:
@@ -293,6 +311,11 @@ class _HalvingRun:
         best = rungs.best_first(affordable, self.spec.metric)[:promotes]
         of_each_kind = self.brake.best_of_each_kind(affordable, results)
         promoted = dict.fromkeys([*of_each_kind, *best])
+        if rung.number > 1:
+            # Those that an earlier rung promoted and time ran out for go on behind.
+            keys = [configuration.key for configuration in entrants]
+            scored = results.keys() | self.concluded
+            promoted |= dict.fromkeys(key for key in keys if key not in scored)
         compared = f"{len(affordable)}"
         if len(affordable) < len(results):
             compared += " that there was time to fit on all rows,"

@@ -148,7 +148,7 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is():
     slow, quick, unknown = LINEAR[:3]
     learn(brake, fitted(slow, 0.9, 1.2), fitted(quick, 0.8, 0.05))
     brake.rung_began(FULL, DECLARED, {})
-    clock.seconds = 9.0
+    clock.seconds = 13.0
     begun = [
         configuration
         for configuration in (slow, quick, unknown, FOREST)
@@ -158,7 +158,7 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is():
     assert brake.is_out_of_time
     reason, needed_seconds = brake.reason_of(slow.key)
     assert reason == f"{TOO_LONG} {OF_30}"
-    assert needed_seconds == pytest.approx(21, abs=1)
+    assert needed_seconds == pytest.approx(18, abs=1)
     assert brake.startable([DUMMY, slow, quick]) == [DUMMY, quick]
     clock.seconds = 5.0
     brake.rung_began(FULL, DECLARED, {})
@@ -173,9 +173,9 @@ def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin():
     members = [fitted(configuration, 0.9, 2.0) for configuration in LINEAR[:4]]
     learn(brake, *members)
     reserve = AFTER.of(members)
-    clock.seconds = 60 - reserve - 3.0
-    assert brake.may_start(LINEAR[4].key)
     clock.seconds = 60 - reserve - 2.5
+    assert brake.may_start(LINEAR[4].key)
+    clock.seconds = 60 - reserve - 2.3
     begun = [key for key in (LINEAR[4].key, DUMMY.key) if brake.may_start(key)]
     assert begun == [DUMMY.key]
     assert AFTER.of(members[:1]) + 2.8 < reserve
@@ -203,8 +203,8 @@ def test_forests_that_would_take_all_the_time_are_not_fitted():
 
 
 def test_a_refit_is_estimated_from_the_fit_and_its_rows():
-    """On train and test rows, of which boosting makes more rounds; members are fitted
-    side by side.
+    """On train and test rows, of which boosting makes more rounds, unless all of them
+    were made already; members are fitted side by side.
     """
     result = replace(
         model_result("a", 0.7),
@@ -213,9 +213,11 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows():
         predict_seconds_per_row=0.0,
     )
     alone = AFTER.of([result]) - AFTER.of([replace(result, fit_wall_seconds=0.0)])
-    assert alone == pytest.approx(1.4 * 6.0 * len(SETS.row_numbers) / len(SETS.train))
-    boosted = AFTER.of([replace(result, algorithm="lightgbm")])
-    assert boosted - AFTER.of([result]) == pytest.approx(0.3 * alone)
+    more_rows = len(SETS.row_numbers) / len(SETS.train)
+    assert alone == pytest.approx(1.2 * 6.0 * more_rows)
+    boosted = replace(result, algorithm="lightgbm", hyperparameters={})
+    few_rounds = replace(boosted, hyperparameters={"n_estimators": 20})
+    assert AFTER.of([few_rounds]) < AFTER.of([boosted])
     forest = replace(result, algorithm="extra_trees")
     assert replace(AFTER, fits=3).of([forest]) == AFTER.of([forest])
     assert AFTER.of([result] * 5) - AFTER.of([result]) == pytest.approx(1.5 * alone)
@@ -492,6 +494,31 @@ def test_enough_are_compared_within_the_budget(
     needed = engine.seconds + AfterSearch(sets, 2).of([chosen])
     assert needed <= 1.15 * (spec.budget.seconds or 0.0)
     assert {result.algorithm for result in in_full.values()} > {"dummy"}
+
+
+def test_whom_a_later_rung_has_no_time_for_goes_on():
+    """It was among the best before: it is fitted on all rows, after those that this
+    rung has scored, as long as there is time.
+    """
+    engine = Simulated(
+        seconds_of=lambda _, part: (
+            (8.0 if 600 < len(part.train) < 3_000 else 1.0)
+            * len(part.train)
+            / len(SETS.train)
+        ),
+        score_of=lambda configuration: (configuration in DECLARED[-1:]) * 0.4 + 0.5,
+    )
+    events = engine.search(experiment(searched=SEARCH, budget={"seconds": 20}), SETS)
+    fits = [event for event in events if isinstance(event, Fitted)]
+    keys = {
+        number: [fit.model.key for fit in fits if fit.rung.number == number]
+        for number in (1, 2, 3)
+    }
+    assert 0 < len(keys[2]) < SMALL.promotes
+    _, *in_full = keys[3]  # after the baseline
+    scored = len([key for key in in_full if key in keys[2]])
+    assert {*in_full[:scored]} <= {*keys[2]}
+    assert in_full[scored:]
 
 
 def test_a_rung_ends_where_more_fits_are_not_worth_their_time():
