@@ -85,11 +85,16 @@ _NOT_OWN = _LIBRARIES | {
 }
 SECONDS = 300
 # `python -I` ignores the environment and the working directory, so that only what is
-# installed, and the folders of a user's own packages, can be imported.
+# installed, and the folders of a user's own packages, can be imported. Where Dask and
+# pytest are installed, skops loads them with every module of scikit-learn; no model
+# needs them. Without both and garbage collection, the process takes a sixth less.
 _LAUNCH = """
-import runpy, sys
+import gc, runpy, sys
+gc.disable()
 folder, *own = sys.argv[1:]
 sys.path += own
+if not own:
+    sys.modules |= dict.fromkeys(["dask", "pytest"])
 runpy.run_path(folder + "/verify.py", run_name="__main__")
 loaded = {name.partition(".")[0] for name in sys.modules}
 foreign = {"experiment_pipeline", "dagster"} & loaded
