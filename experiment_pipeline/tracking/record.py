@@ -43,6 +43,7 @@ _BEST_LINEAR = re.compile("the best linear model, (.+), fitted on the same rows"
 # Columns of a configuration → how a simpler one is called, from this ratio on.
 _COSTS_OF_USE = {"model_bytes": "smaller", "predict_microseconds_per_row": "faster"}
 _WORTH_SAYING = 1.2
+_LIKE_A_SHARE = 0.2  # from here to 1, a gate's values are drawn on a scale up to 1
 
 
 @dataclass(frozen=True)
@@ -410,7 +411,7 @@ def _gate_bar(gate: Row) -> document.LimitBar:
         return document.LimitBar(gate["rule"], word, tone, text)
     low = min(0.0, value, limit)
     high = max(0.0, value, limit)
-    if low == 0 and high <= 1:
+    if low == 0 and _LIKE_A_SHARE <= high <= 1:
         high = 1.0
     scale = 100 / ((high - low) or 1.0)
     ends = (scale * (value - low), scale * (limit - low))

@@ -35,16 +35,24 @@ from experiment_pipeline_tests.tracking.test_record import NO_GO
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, RUNS = "flight_delay", 22
-PAGES = {
+# The pages that stages store, of which each run has copies with its header.
+STORED = {
     "data analysis": f"{EXPERIMENT}/data_analysis/a1/report.html",
     "leaderboard": f"{EXPERIMENT}/leaderboard/b2/leaderboard.html",
     "accepted": f"{EXPERIMENT}/validation_report/c3/report.html",
     "refused": f"{EXPERIMENT}/validation_report/d4/report.html",
+}
+RUN, REFUSED = (
+    f"{EXPERIMENT}/runs/{number:08x}-{EXPERIMENT}" for number in (RUNS - 2, RUNS - 1)
+)
+PAGES = {
+    "data analysis": f"{RUN}/data_analysis.html",
+    "leaderboard": f"{RUN}/leaderboard.html",
+    "accepted": f"{RUN}/validation_report.html",
+    "refused": f"{REFUSED}/validation_report.html",
     "overview": "overview.html",
     "runs": f"{EXPERIMENT}/runs.html",
-    "record of a refused run": (
-        f"{EXPERIMENT}/runs/{RUNS - 1:08x}-{EXPERIMENT}/index.html"
-    ),
+    "record of a refused run": f"{REFUSED}/index.html",
     "comparison": "comparison.html",
     "record of a no go": f"{EXPERIMENT}/runs/stopped/index.html",
 }
@@ -91,7 +99,7 @@ def write_all(root: Path) -> None:
         "refused": checked("binary", refused=True).page,
     }
     for name, text in texts.items():
-        place = root / PAGES[name]
+        place = root / STORED[name]
         place.parent.mkdir(parents=True)
         place.write_bytes(linked_page(text.encode(), location(str(place.parent))))
 
@@ -111,7 +119,7 @@ def write_memory(root: Path) -> None:
     for run_id, pages in reports.items():
         run = RunRecord(EXPERIMENT, run_id)
         for stage, page in pages.items():
-            place = str(location(str(root)) / PAGES[page])
+            place = str(location(str(root)) / STORED[page])
             record_outcome(
                 run, Outcome({}, record=[ReportRow(name=stage, place=place)]), print
             )
