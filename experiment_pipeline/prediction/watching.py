@@ -100,28 +100,11 @@ def watch(
     names = names or list(promise.signature.id_columns)
     notes: list[str] = []
     labelled = promise.joined(predictions, labels, names, time, notes)
-    if wait is not None and not labelled[OF_DAY].any():
-        raise UnusableTable(
-            "label_after",
-            rule="the predictions have no column with the day of a row",
-            fix="Name one by --time; `predict --keep` copies it to the predictions.",
-        )
-
+    if wait is not None:
+        _check_days(labelled)
     deliveries = [from_parquet(watches.rows.read(row.delivery)) for row in earlier]
-    known = pd.concat(
-        [labelled[:0], *(rows.assign(call=n) for n, rows in enumerate(deliveries))]
-    )
-    # An earlier release did not count them.
-    known = known.drop_duplicates("id").fillna({OF_DAY: 0})
-    is_known = labelled["id"].isin(known["id"])
-    new, again = labelled[~is_known], labelled[is_known]
-    if len(again):
-        columns = [*again.columns.drop(["day", OF_DAY])]
-        same = len(again.merge(known, on=columns))
-        notes.append(
-            f"{len(again):,} rows were given before, {len(again) - same:,} with other "
-            "values: the first ones count"
-        )
+    known = _by_call(deliveries, labelled[:0])
+    new = _not_yet_delivered(labelled, known, notes)
     rows = pd.concat([known, new.assign(call=len(deliveries))])
     calls = [*(row.at for row in earlier), now()]
     counted = of_complete_days(rows, calls, wait, notes)
@@ -135,6 +118,50 @@ def watch(
     with suppress(StorageError, UnknownRun):
         write_pages(experiment, storage_root())
     return watched
+
+
+def _check_days(labelled: pd.DataFrame) -> None:
+    """Raise UnusableTable if no prediction has a day."""
+    if not labelled[OF_DAY].any():
+        raise UnusableTable(
+            "label_after",
+            rule="the predictions have no column with the day of a row",
+            fix="Name one by --time; `predict --keep` copies it to the predictions.",
+        )
+
+
+def _by_call(deliveries: Sequence[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of earlier calls, with the number of their `call`."""
+    known = pd.concat(
+        [empty, *(rows.assign(call=n) for n, rows in enumerate(deliveries))]
+    )
+    # An earlier release did not count them.
+    return known.drop_duplicates("id").fillna({OF_DAY: 0})
+
+
+def _not_yet_delivered(
+    labelled: pd.DataFrame, known: pd.DataFrame, notes: list[str]
+) -> pd.DataFrame:
+    """Return the rows that no earlier call had; `notes` gets a sentence on others."""
+    is_known = labelled["id"].isin(known["id"])
+    again = labelled[is_known]
+    if len(again):
+        columns = [*again.columns.drop(["day", OF_DAY])]
+        same = len(again.merge(known, on=columns))
+        notes.append(
+            f"{len(again):,} rows were given before, {len(again) - same:,} with other "
+            "values: the first ones count"
+        )
+    return labelled[~is_known]
+
+
+@dataclass(frozen=True)
+class _WorstStretch:
+    """The stretch of days up to now that speaks most against the promise."""
+
+    evidence: float = 1.0
+    since: str = "NaT"  # its first day
+    score: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,11 +200,33 @@ class Promise:
         is_text = self.reading.raw_types.get(target) == delivered.TEXT
         label_texts = [*texts, target] if is_text else texts
         labelled = _keyed(_read(labels, label_texts), ids, [target], "labels", notes)
+        y = self._labels_of(predicted, labelled, ids, notes)
+        columns: dict[str, Any] = {
+            "id": y.index,
+            "y": encode_target(y, self._classes),
+        }
+        for number, name in enumerate(self._outputs):
+            columns[f"prediction_{number}"] = _finite(predicted.loc[y.index, name])
+        days = self._days(time, [predicted.loc[y.index], labelled.loc[y.index]])
+        rows = pd.DataFrame(columns | {"day": days, OF_DAY: 0})
+        column = time or self.times
+        if column in predicted:
+            of_all = kinds.microseconds(self._moments(predicted[column]).dropna())
+            rows[OF_DAY] = rows["day"].map(pd.Series(of_all // _DAY).value_counts())
+        return rows
+
+    def _labels_of(
+        self,
+        predicted: pd.DataFrame,
+        labelled: pd.DataFrame,
+        ids: Sequence[str],
+        notes: list[str],
+    ) -> pd.Series:
+        """Return the targets of the rows that both tables have, by their key."""
         both = predicted.index.intersection(labelled.index)
         if both.empty:
-            first, second = (
-                listed(table[ids[0]].head(3)) for table in (predicted, labelled)
-            )
+            first = listed(predicted[ids[0]].head(3))
+            second = listed(labelled[ids[0]].head(3))
             raise UnusableTable(
                 f"column {', '.join(ids)}",
                 rule=f"no label has the id of a prediction: {first}, but {second}",
@@ -192,23 +241,11 @@ class Promise:
         notes += [f"{rows:,} {what}" for what, rows in counts.items() if rows]
         if y.empty:
             raise UnusableTable(
-                f"column {target}",
+                f"column {self.signature.target}",
                 rule=f"is missing in all {len(both):,} rows that have a prediction",
                 fix="Deliver it as in training.",
             )
-        columns: dict[str, Any] = {
-            "id": y.index,
-            "y": encode_target(y, self._classes),
-        }
-        for number, name in enumerate(self._outputs):
-            columns[f"prediction_{number}"] = _finite(predicted.loc[y.index, name])
-        days = self._days(time, [predicted.loc[y.index], labelled.loc[y.index]])
-        rows = pd.DataFrame(columns | {"day": days, OF_DAY: 0})
-        column = time or self.times
-        if column in predicted:
-            of_all = kinds.microseconds(self._moments(predicted[column]).dropna())
-            rows[OF_DAY] = rows["day"].map(pd.Series(of_all // _DAY).value_counts())
-        return rows
+        return y
 
     @property
     def _classes(self) -> tuple[Scalar, ...] | None:
@@ -281,39 +318,36 @@ class Promise:
         clusters = np.arange(len(rows))
         if days >= _FEWEST_DAYS:
             clusters = day.view(ConsecutiveClusters)
-        score = _UNKNOWN
+        score, baseline = _UNKNOWN, np.nan
         if len(rows):
             score = replace(scored, clusters=clusters).interval(self.metric, cut)
-
-        total, recent, since = 1.0, np.nan, "NaT"
-        later = scored
+            classes = len(self.signature.classes or ())
+            baseline = baseline_score(
+                self.metric, reference.y, scored.y, self.signature.task, classes
+            )
+        fall = _WorstStretch()
         if days:
             complete = scored.rows(day < days)
             shown = evidence(Days.of(self.metric, self.score, reference, complete, cut))
-            total = min(float(shown.total), 1e9)
             notes += _memory_note(float(shown.independent), days)
             first = int(rows["day"][day == int(shown.start)].iloc[0])
-            since = str(np.datetime64(first, "D"))
             later = scored.rows((rows["day"] >= first).to_numpy())
-            recent = later.score(self.metric, cut)
-        is_worse = not better(self.metric, recent, self.score.estimate)
-        below = total >= ENOUGH and is_worse
-        if below:
-            notes += self._cause(later, recent)
-            notes.append(
-                "the champion stays until you replace it: run the experiment again, or "
-                f"experiment-pipeline refit {self.experiment}"
+            fall = _WorstStretch(
+                evidence=min(float(shown.total), 1e9),
+                since=str(np.datetime64(first, "D")),
+                score=later.score(self.metric, cut),
             )
+            if self._is_below(fall):
+                notes += self._cause(later, fall.score)
+                notes.append(
+                    "the champion stays until you replace it: run the experiment "
+                    f"again, or experiment-pipeline refit {self.experiment}"
+                )
         if waiting := int((day == days).sum()):
             notes.append(
                 f"{waiting:,} rows are not compared yet: a day needs {FEWEST_ROWS}"
             )
-        classes = len(self.signature.classes or ())
-        baseline = np.nan
-        if len(rows):
-            baseline = baseline_score(
-                self.metric, reference.y, scored.y, self.signature.task, classes
-            )
+        below = self._is_below(fall)
         return WatchRow(
             version=self.version,
             at=now(),
@@ -327,12 +361,17 @@ class Promise:
             promise_low=self.score.low,
             promise_high=self.score.high,
             baseline=baseline,
-            evidence=total,
+            evidence=fall.evidence,
             below=below,
-            since=since if below else None,
-            recent=recent if below else None,
+            since=fall.since if below else None,
+            recent=fall.score if below else None,
             notes=tuple(notes),
         )
+
+    def _is_below(self, fall: "_WorstStretch") -> bool:
+        """Whether the evidence suffices, and the score is worse than promised."""
+        is_worse = not better(self.metric, fall.score, self.score.estimate)
+        return fall.evidence >= ENOUGH and is_worse
 
     def _cause(self, later: SetPrediction, score: float) -> list[str]:
         """Name other shares of the classes if they explain at least half of a fall."""

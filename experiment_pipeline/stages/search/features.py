@@ -115,35 +115,43 @@ def build_features(
     numbers, texts = column_kinds(table, features)
     is_onehot = encoder in ("onehot", NGRAMS)
     sparse = encoder == NGRAMS or (is_onehot and _is_large(table, numbers, texts))
-    encoded = dict[str, Any](many)
-    letters = dict[str, float]()
+    of_words = list[str]()
     if encoder == NGRAMS:
         of_words = columns_of_many_texts(distinct_texts(table, texts))
-        encoded |= {
-            name: make_pipeline(*_ngram_steps(table[name])) for name in of_words
-        }
-        letters = {name: letters_of(table[name]) for name in of_words}
     parts = list[Part]()
     if numbers:
         steps = _scaled_steps() if is_onehot else _number_steps(table, numbers)
         parts.append(("numbers", make_pipeline(*steps), numbers))
-    # A column that is named alone arrives as a Series, which pandas can read as text.
     for number, name in enumerate(texts):
-        if name not in encoded:
-            encoded[name] = text_pipeline(encoder, sparse=sparse)
-        parts.append((f"text_{number}", encoded[name], name))
-    # TF-IDF has the length 1: without a weight, each n-gram of a short text would count
-    # more than one of a long text (of tweets .79 instead of .81 were right).
-    longest = max(letters.values(), default=1.0)
-    weights = {
-        f"text_{texts.index(name)}": (mean / longest) ** 0.5
-        for name, mean in letters.items()
-    }
+        # A column that is named alone arrives as a Series, which pandas can read as
+        # text.
+        if name in many:
+            part = many[name]
+        elif name in of_words:
+            part = make_pipeline(*_ngram_steps(table[name]))
+        else:
+            part = text_pipeline(encoder, sparse=sparse)
+        parts.append((f"text_{number}", part, name))
+    weights = _by_length(table[of_words])
     return ColumnTransformer(
         [*parts, *further],
         sparse_threshold=1.0 if sparse else 0.0,
-        transformer_weights=weights or None,
+        transformer_weights={
+            f"text_{texts.index(name)}": weight for name, weight in weights.items()
+        }
+        or None,
     )
+
+
+def _by_length(texts: pd.DataFrame) -> dict[str, float]:
+    """Return the weight of each column of texts among them.
+
+    TF-IDF has the length 1: without a weight, each n-gram of a short text would count
+    more than one of a long text (of tweets .79 instead of .81 were right).
+    """
+    letters = {str(name): letters_of(texts[name]) for name in texts.columns}
+    longest = max(letters.values(), default=1.0)
+    return {name: (mean / longest) ** 0.5 for name, mean in letters.items()}
 
 
 def _is_large(

@@ -343,6 +343,26 @@ def _reasons(following: NextSearch | None) -> Iterator[Section]:
     )
 
 
+def _allowed_for(report: ValidationReport) -> str:
+    """What the intervals allow for, and what so few rows or days do not show."""
+    text = ""
+    if report.horizons:
+        text += (
+            " The intervals allow for consecutive times that resemble each other, if "
+            "that fades within weeks. Where it takes months (long memory), a year does "
+            "not show it, and in simulations 6 to 7 of 10 intervals of log_loss hold."
+        )
+    squared = {"rmse", "r2"} & {score.metric for score in report.scores}
+    if squared and report.rows < _FEW_FOR_A_TAIL:
+        text += (
+            " The intervals allow for larger errors than these rows hold. A tail that "
+            f"is nearly too heavy for a variance need not show in {report.rows:,} "
+            "rows: in simulations with 500, 9 of 10 intervals of rmse hold, and where "
+            "no caveat names the tail 7 to 9 of 10."
+        )
+    return text
+
+
 def _scores(report: ValidationReport, charts: Charts) -> Section:
     reweighted = report.miscalibration is not None
     rows = [
@@ -376,20 +396,7 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
         "that suits the metric best. The difference to it is paired by row, so it has "
         "an interval of its own."
     )
-    if report.horizons:
-        text += (
-            " The intervals allow for consecutive times that resemble each other, if "
-            "that fades within weeks. Where it takes months (long memory), a year does "
-            "not show it, and in simulations 6 to 7 of 10 intervals of log_loss hold."
-        )
-    squared = {"rmse", "r2"} & {score.metric for score in report.scores}
-    if squared and report.rows < _FEW_FOR_A_TAIL:
-        text += (
-            " The intervals allow for larger errors than these rows hold. A tail that "
-            f"is nearly too heavy for a variance need not show in {report.rows:,} "
-            "rows: in simulations with 500, 9 of 10 intervals of rmse hold, and where "
-            "no caveat names the tail 7 to 9 of 10."
-        )
+    text += _allowed_for(report)
     table = TableBlock(header, rows)
     gap = report.gap
     chosen_on = evaluated(gap.evaluation)
