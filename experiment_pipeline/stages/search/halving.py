@@ -313,22 +313,27 @@ class _HalvingRun:
         promoted = dict.fromkeys([*of_each_kind, *best])
         if rung.number > 1:
             # Those that an earlier rung promoted and time ran out for go on behind.
-            keys = [configuration.key for configuration in entrants]
-            scored = results.keys() | self.concluded
-            promoted |= dict.fromkeys(key for key in keys if key not in scored)
+            promoted |= dict.fromkeys(self._unscored(entrants, results))
         compared = f"{len(affordable)}"
         if len(affordable) < len(results):
             compared += " that there was time to fit on all rows,"
         place = f"not among the best {promotes} of {compared} at {rung}"
+        done = promoted.keys() | self.concluded
         for configuration in entrants:
-            key = configuration.key
-            if key in promoted or key in self.concluded:
+            if configuration.key in done:
                 continue
-            if key in affordable:
+            if configuration.key in affordable:
                 yield self._not_fitted(configuration, place)
             else:
                 yield self._out_of_time(configuration, rung)
         return [self.configurations[key] for key in promoted]
+
+    def _unscored(
+        self, entrants: Sequence[Configuration], results: Results
+    ) -> list[str]:
+        """The keys of those that a rung has neither scored nor seen fail."""
+        done = results.keys() | self.concluded
+        return [entrant.key for entrant in entrants if entrant.key not in done]
 
     def _fit(
         self, rung: Rung, entrants: Sequence[Configuration]
