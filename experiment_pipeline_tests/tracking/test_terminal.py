@@ -155,7 +155,7 @@ def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path):
     assert (score["metric"], score["better"]) == ("roc_auc", None)
     assert score["difference"] == pytest.approx(0.04)
     ask(*arguments, "--html", str(tmp_path / "page.html"))
-    assert "(data0) → 10,004 rows" in (tmp_path / "page.html").read_text()
+    assert "(data0)</td><td>10,004 rows" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize("width", [30, 80, 200])
