@@ -50,7 +50,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        version=14,
+        version=15,
         peak_per_byte=0.5,
         takes=("raw_data",),
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
@@ -114,7 +114,7 @@ _STAGES = (
     Stage(
         "search",
         ("trained_model", "search_results"),
-        version=13,
+        version=14,
         peak_per_byte=2.0,
         takes=("train_set", "test_set"),
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
@@ -128,7 +128,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        version=18,
+        version=19,
         peak_per_byte=3.0,
         takes=("train_set", "test_set", "search_results"),
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
@@ -142,7 +142,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=23,
+        version=24,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

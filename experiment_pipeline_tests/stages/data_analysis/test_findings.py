@@ -312,7 +312,7 @@ FOUND = {
             "half of a large class",
             table(x=PAID, y=np.where(REFUSED, "no", "yes"), buyer=BUYER),
             columns="buyer",
-            evidence="at least 1: 98",
+            evidence="at least 1: 99",
         ),
         Hit("codes", table(x=PAID, code=CODE), columns="code", evidence="3, 7: 100"),
     ],
