@@ -177,8 +177,12 @@ class _ExperimentRow:
 
 
 def sparkline(runs: Sequence[Row]) -> document.Markup:
-    """Return the scores of runs with their intervals: a small picture, and a text."""
+    """Return the scores of runs with their intervals: a small picture, and a text.
+
+    Only scores by the metric of the last run with one: others have another scale.
+    """
     scored = [row for row in runs if row["validation_score"] is not None]
+    scored = [row for row in scored if row["metric"] == scored[-1]["metric"]]
     ends = [
         row[f"validation_{part}"]
         for row in scored

@@ -36,11 +36,19 @@ def pictures(
         for name in features[:_MOST_COLUMNS]:
             if kind_of(shown[name]) != "nested":
                 yield _target_by(finding, shown[name], shown[spec.target], spec)
-    times = [str(name) for name in shown if kind_of(shown[name]) == "datetime"]
-    time = spec.split.column if spec.split.by == "time" else next(iter(times), None)
-    if finding.code in _OVER_TIME and time in shown:
-        names = columns[:_MOST_COLUMNS] or [spec.target]
-        yield _over_time(shown.loc[shown[time].notna(), [*names]], shown[time])
+    if finding.code in _OVER_TIME:
+        time = _time_column(shown, spec)
+        if time in shown:
+            names = columns[:_MOST_COLUMNS] or [spec.target]
+            yield _over_time(shown.loc[shown[time].notna(), [*names]], shown[time])
+
+
+def _time_column(shown: pd.DataFrame, spec: ExperimentSpec) -> str | None:
+    """The column of a split by time, else the first of moments."""
+    if spec.split.by == "time":
+        return spec.split.column
+    times = (str(name) for name in shown if kind_of(shown[name]) == "datetime")
+    return next(times, None)
 
 
 def _missing(columns: pd.DataFrame) -> TableBlock:
