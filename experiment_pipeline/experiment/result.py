@@ -19,6 +19,8 @@ from experiment_pipeline.storage.run_code import module_of_main
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.tracking import questions, terminal
+from experiment_pipeline.tracking.next_step import next_step
+from experiment_pipeline.tracking.record import decided
 from experiment_pipeline.tracking.summary import RunSummary, summary_of
 
 TOP = 10
@@ -167,6 +169,11 @@ class RunResult:
         return f"{self._outcome}: {self._scored}"
 
     @cached_property
+    def next_step(self) -> str:
+        """What to do next, in a sentence, as on the pages of the run."""
+        return next_step(decided(self.name, self.run_id)).sentence
+
+    @cached_property
     def _summary(self) -> RunSummary:
         return summary_of(self.facts)
 
@@ -185,7 +192,7 @@ class RunResult:
 
     def __repr__(self) -> str:
         why = [] if self.refused is None else [str(self.refused)]
-        return "\n".join([self.decision, *why])
+        return "\n".join([self.decision, *why, f"What next: {self.next_step}"])
 
     def _repr_html_(self) -> str:
         """The decision, the best ten, warnings, inferred settings, links to
@@ -199,6 +206,7 @@ class RunResult:
         blocks = (
             document.Paragraph(self._scored),
             document.Paragraph(f"Why: {why}"),
+            document.Paragraph(f"What next: {self.next_step}"),
             *document.first_rows(best.header, best.rows, TOP, "configuration"),
         )
         sections = [document.Section(self._outcome, blocks)]

@@ -18,6 +18,8 @@ from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison
 from experiment_pipeline.tracking.database.tables import CONFIGURATIONS
+from experiment_pipeline.tracking.next_step import next_step
+from experiment_pipeline.tracking.record import decided
 from experiment_pipeline.tracking.summary import (
     Row,
     RunSummary,
@@ -82,9 +84,11 @@ def models_frame(registry: Registry) -> pd.DataFrame:
 
 def run(row: Row) -> list[TextTable]:
     """Return everything recorded of one run, given its row: facts, then its tables."""
+    step = next_step(decided(row["experiment"], row["run_id"])).sentence
+    summary = vars(summary_of(row)) | {"next_step": step}
     facts = [
         (name.replace("_", " "), printable(str(text)))
-        for name, text in vars(summary_of(row)).items()
+        for name, text in summary.items()
         if text
     ]
     tables = [TextTable("", ("", ""), facts)]

@@ -117,6 +117,8 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages():
         f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} "
         "rejected"
     )
+    conditions = "Check the conditions before you use v0001: repeated_entities, "
+    assert repr(found).splitlines()[-1].startswith(f"What next: {conditions}")
     title, scored = repr(found.model).splitlines()
     assert title.startswith("visits v0001: binary, readmitted from ")
     assert scored.split(" on ")[0] in found.decision.replace(", roc_auc", ": roc_auc")
@@ -258,6 +260,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out():
     with pytest.raises(NotAccepted, match=r"lower bound of roc_auc at least 0\.999"):
         _ = found.model
     assert "lower bound of roc_auc at least 0.999" in found._repr_html_()
+    assert f"What next: {found.next_step}" in repr(found)
     assert repr(found).startswith("experiment: not accepted: ")
     with pytest.raises(InvalidModel, match="Run the experiment with its search"):
         ep.refit("experiment")

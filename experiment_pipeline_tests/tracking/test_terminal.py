@@ -123,6 +123,7 @@ def test_a_run_is_shown_with_all_that_is_recorded():
         "accepted with conditions (constant_column)",
         "every gate passed",
         "36 s, 52 s CPU, 300 MB peak memory, cost 0.0036",
+        "Check the conditions before you use v0003: constant_column.",
         KEYS[2],
     ):
         assert text in shown
