@@ -111,9 +111,14 @@ def with_header(page: bytes, header: Header) -> bytes:
 
 
 def as_markdown(header: Header) -> str:
-    """Return the same first screen as Markdown, without its links."""
+    """Return the same first screen as Markdown, without its links.
+
+    Dagster keeps it as it was when a stage ended, so it does not say that a run works.
+    """
+    is_running = header.outcome == "running"
+    outcome = "" if is_running else f" {header.outcome}"
     choice = f": {escape(header.choice)}" if header.choice else ""
-    lines = [f"**{escape(header.experiment)} {header.outcome}**{choice}"]
+    lines = [f"**{escape(header.experiment)}{outcome}**{choice}"]
     if header.line is not None and header.line.ordered:
         lines.append(f"{escape(header.line.title)}, the worst first:")
         lines.append(
@@ -122,7 +127,9 @@ def as_markdown(header: Header) -> str:
                 for mark in header.line.ordered
             )
         )
-    return "\n\n".join([*lines, f"What next: {escape(header.next_step)}"])
+    if not is_running:
+        lines.append(f"What next: {escape(header.next_step)}")
+    return "\n\n".join(lines)
 
 
 def rendered_header(header: Header) -> str:

@@ -58,7 +58,7 @@ def test_the_job_passes_in_ci_with_its_pages_and_the_exported_model(project, fir
         "validation_report",
         "leaderboard",
         "data_analysis",
-        "decision_record",
+        "index",
     ):
         assert (first_run.reports / f"{page}.html").stat().st_size > 1_000
 

@@ -75,6 +75,7 @@ STARVED = """
 import resource, sys
 import dagster as dg
 from pathlib import Path
+from experiment_pipeline.experiment import flow  # before there is no room for it
 from experiment_pipeline_tests import runs, scenario
 
 url, left = sys.argv[1], int(sys.argv[2])

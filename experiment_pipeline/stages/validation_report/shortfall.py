@@ -414,7 +414,7 @@ def _out_of_time(board: Leaderboard) -> Iterator[Reason]:
 def _search_edges(board: Leaderboard) -> Iterator[Reason]:
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
-        advice = f"Extend the search to {edge.wider:g}."
+        advice = f"Extend the search of {edge.hyperparameter} to {edge.wider:g}."
         yield Reason("search_edge", f"{sentence}.", advice)
 
 
