@@ -82,7 +82,7 @@ from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, Earlie
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import scoring_threshold
 from experiment_pipeline.storage import persistence
@@ -120,8 +120,10 @@ Outcomes = Mapping[str, Outcome]  # asset → its outcome, in the order of repor
 
 def raw_data(run: Run) -> Outcomes:
     """Read the source; a wrong column name in the YAML ends the run here."""
-    known = {"declared": len(configurations(run.spec))}
-    run.store.record([run_record.RunFacts(budget_seconds=run.budget.seconds, **known)])
+    facts = run_record.RunFacts(
+        declared=len(configurations(run.spec)), budget_seconds=run.budget.seconds
+    )
+    run.store.record([facts])
     if run.store.page:
         run.log.info(f"follow this run: {run.store.page}")
     for warning in secret_warnings(run.named):
@@ -330,7 +332,8 @@ def _listener(
             (run.log.warning if event.warns else run.log.info)(event.text)
             return
         row = search_page.record_row(event, hyperparameters[event.key])
-        if (interval := best.interval(event)) is not None:
+        interval = best.interval(event) if run.store.page else None
+        if interval is not None:
             row = replace(row, test_low=interval.low, test_high=interval.high)
         record([row])
         if event.result is None:
@@ -351,17 +354,16 @@ class _BestSoFar:
     sets: TrainingSets
     spec: ExperimentSpec
     models: ModelStore
-    score: float = -math.inf  # greater is better
+    score: float = math.nan
 
     def interval(self, event: Conclusion) -> Interval | None:
         """Return the interval of a score that is the best so far; None: it is not."""
         metric = self.spec.metric
         if event.result is None or event.status != TRAINED:
             return None
-        score = metric_of(metric).sign * event.result.test_score
-        if not score > self.score:
+        if not better(metric, event.result.test_score, self.score):
             return None
-        self.score = score
+        self.score = event.result.test_score
         sets = self.sets
         stored = self.models.test_predictions([event.result.fingerprint])
         for prediction in stored.values():

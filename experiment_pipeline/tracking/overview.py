@@ -183,30 +183,8 @@ def sparkline(runs: Sequence[Row]) -> document.Markup:
     """
     scored = [row for row in runs if row["validation_score"] is not None]
     scored = [row for row in scored if row["metric"] == scored[-1]["metric"]]
-    ends = [
-        row[f"validation_{part}"]
-        for row in scored
-        for part in ("score", "low", "high")
-        if row[f"validation_{part}"] is not None
-    ]
     if not scored:
         return document.Markup("")
-    low, high = min(ends), max(ends)
-    scale = (_SPARK_HEIGHT - 6) / ((high - low) or 1.0)
-
-    def place(value: float) -> str:
-        return f"{_SPARK_HEIGHT - 3 - scale * (value - low):.1f}"
-
-    step = (_SPARK_WIDTH - 8) / max(len(scored) - 1, 1)
-    parts = []
-    for number, row in enumerate(scored):
-        x = f"{4 + step * number:.1f}"
-        tone = "good" if row["status"] == "accepted" else "bad"
-        if row["validation_low"] is not None and row["validation_high"] is not None:
-            top, bottom = place(row["validation_high"]), place(row["validation_low"])
-            parts.append(f'<path d="M{x} {top}V{bottom}"/>')
-        y = place(row["validation_score"])
-        parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="var(--{tone})"/>')
     last = scored[-1]
     text = f"{last['metric']} {numbers.score(last['validation_score'])}"
     first = numbers.score(scored[0]["validation_score"])
@@ -215,10 +193,37 @@ def sparkline(runs: Sequence[Row]) -> document.Markup:
         document.Markup(
             f'<svg class="spark" viewBox="0 0 {_SPARK_WIDTH} {_SPARK_HEIGHT}" '
             f'width="{_SPARK_WIDTH}" height="{_SPARK_HEIGHT}" role="img" '
-            f'aria-label="{words}">{"".join(parts)}</svg>'
+            f'aria-label="{words}">{_spark_marks(scored)}</svg>'
         ),
         text,
     )
+
+
+def _spark_marks(scored: Sequence[Row]) -> str:
+    """A mark for each score, on a line from bound to bound."""
+    ends = [
+        row[f"validation_{part}"]
+        for row in scored
+        for part in ("score", "low", "high")
+        if row[f"validation_{part}"] is not None
+    ]
+    low, high = min(ends), max(ends)
+    scale = (_SPARK_HEIGHT - 6) / ((high - low) or 1.0)
+
+    def place(value: float) -> str:
+        return f"{_SPARK_HEIGHT - 3 - scale * (value - low):.1f}"
+
+    step = (_SPARK_WIDTH - 8) / max(len(scored) - 1, 1)
+    marks = []
+    for number, row in enumerate(scored):
+        x = f"{4 + step * number:.1f}"
+        tone = "good" if row["status"] == "accepted" else "bad"
+        if row["validation_low"] is not None and row["validation_high"] is not None:
+            top, bottom = place(row["validation_high"]), place(row["validation_low"])
+            marks.append(f'<path d="M{x} {top}V{bottom}"/>')
+        y = place(row["validation_score"])
+        marks.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="var(--{tone})"/>')
+    return "".join(marks)
 
 
 def age_of(moment: datetime, now: datetime) -> str:

@@ -466,9 +466,8 @@ def _by_how_much(chosen: Row, simpler: Row) -> str:
 def _next_steps(run: Decided) -> Iterator[document.Block]:
     steps = [row for row in run.rows["evidence"] if row["kind"] == "next step"]
     for number, row in enumerate(steps, start=1):
-        gain, _, cost = row["promises"].partition("; ")
-        texts = [row["because"], f"Expected gain: {gain}. Cost: {cost}."]
-        blocks = tuple(map(document.Paragraph, filter(None, texts)))
+        texts = filter(None, (row["because"], row["promises"]))
+        blocks = tuple(map(document.Paragraph, texts))
         yield document.Card(row["what"], f"{number}", "", blocks)
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 
 from experiment_pipeline.errors import StorageError
@@ -49,7 +49,7 @@ from experiment_pipeline.storage.files import (
 )
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.tracking.database.archive import RUNS_FOLDER
-from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.database.recording import RunRecord, alongside
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import Decided, decided, decision_record
 from experiment_pipeline.tracking.server import OVERVIEW
@@ -110,9 +110,9 @@ def kept_current(run: RunRecord, root: Location) -> Iterator[None]:
     """Write the page of a running run every few seconds, from its rows of the
     database.
     """
-    closed = Event()
+    folder = folder_of(run, root)
 
-    def work() -> None:
+    def work(closed: Event) -> None:
         is_there = read_if_exists(folder / TABS[DECISION]) is not None
         pause = _RELOAD_SECONDS if is_there else 0.0
         while not closed.wait(pause):
@@ -124,28 +124,22 @@ def kept_current(run: RunRecord, root: Location) -> Iterator[None]:
             # On a busy machine or a slow bucket, at most a few percent of the time.
             pause = max(_RELOAD_SECONDS, 30 * (monotonic() - began))
 
-    folder = folder_of(run, root)
-    thread = Thread(target=work, name="page", daemon=True)
-    thread.start()
-    try:
+    with alongside(work, "page"):
         yield
-    finally:
-        closed.set()
-        thread.join()
 
 
 def _with_rejected_rows(page: bytes, run: Decided) -> bytes:
     """Return a page with the rejected rows and their reasons in the place for them."""
     if not run.summary.rejected:
         return page
-    rows = "".join(
-        f"<tr><td>{html.escape(reason)}</td><td>{count:,}</td></tr>"
-        for reason, count in (run.run["rejection_reasons"] or {}).items()
-    )
-    text = f"<p>{html.escape(run.summary.rejected)} broke the schema.</p>"
+    reasons = run.run["rejection_reasons"] or {}
+    rows = [(reason, f"{count:,}") for reason, count in reasons.items()]
+    blocks: list[document.Block] = [
+        document.Paragraph(f"{run.summary.rejected} broke the schema.")
+    ]
     if rows:
-        header = '<tr><th scope="col">reason</th><th scope="col">rows</th></tr>'
-        text += f"<table><thead>{header}</thead><tbody>{rows}</tbody></table>"
+        blocks.append(document.TableBlock(("reason", "rows"), rows))
+    text = document.html_of(blocks, "Rejected rows")
     return _REJECTED.sub(lambda _: text.encode(), page)
 
 

@@ -540,25 +540,25 @@ class SetFact:
 
 # Code of a reason → the expected gain of its advice, and what it costs.
 EXPECTED = {
-    "nothing_learnt": "open; new columns",
-    "implausible_error": "an honest score; a line of YAML",
-    "label_ceiling": "up to the limit; corrected labels or new columns",
-    "too_few_validation_rows": "a narrower interval, the same score; labelled rows",
-    "out_of_time": "open, as most was not tried; as many seconds again",
-    "looks_spent": "gates at the first level; labelled rows that are new",
-    "groups_differ": "open; a comparison of labels by group",
-    "coverage_not_held": "intervals that hold, but wider; more rows",
-    "worse_than_champion": "the champion stays until then; a comparison",
-    "target_reversed": "a target with one meaning; corrected labels",
-    "champion_may_have_leaked": "an honest champion; one command",
-    "drift": "part of the lost score; a look at the features, later rows",
-    "overfit": "part of the gap to the train score; a search, or more rows",
-    "underfit": "open; a larger search, new columns",
-    "weak_segment": "the score of these rows; new columns",
-    "search_edge": "small; the new fits only, earlier ones are reused",
-    "few_train_rows": "less than the last step gave; as many rows again",
-    "one_family": "open; the fits of another algorithm",
-    "families_agree": "open; new columns",
+    "nothing_learnt": ("open", "new columns"),
+    "implausible_error": ("an honest score", "a line of YAML"),
+    "label_ceiling": ("up to the limit", "corrected labels or new columns"),
+    "too_few_validation_rows": ("a narrower interval, the same score", "labelled rows"),
+    "out_of_time": ("open, as most was not tried", "as many seconds again"),
+    "looks_spent": ("gates at the first level", "labelled rows that are new"),
+    "groups_differ": ("open", "a comparison of labels by group"),
+    "coverage_not_held": ("intervals that hold, but wider", "more rows"),
+    "worse_than_champion": ("the champion stays until then", "a comparison"),
+    "target_reversed": ("a target with one meaning", "corrected labels"),
+    "champion_may_have_leaked": ("an honest champion", "one command"),
+    "drift": ("part of the lost score", "a look at the features, later rows"),
+    "overfit": ("part of the gap to the train score", "a search, or more rows"),
+    "underfit": ("open", "a larger search, new columns"),
+    "weak_segment": ("the score of these rows", "new columns"),
+    "search_edge": ("small", "the new fits only, earlier ones are reused"),
+    "few_train_rows": ("less than the last step gave", "as many rows again"),
+    "one_family": ("open", "the fits of another algorithm"),
+    "families_agree": ("open", "new columns"),
 }
 
 
@@ -575,7 +575,8 @@ class Reason:
     @property
     def promises(self) -> str:
         """The expected gain of the advice, and its cost, as far as they are known."""
-        return EXPECTED[self.code]
+        gain, cost = EXPECTED[self.code]
+        return f"Expected gain: {gain}. Cost: {cost}."
 
 
 @dataclass(frozen=True)

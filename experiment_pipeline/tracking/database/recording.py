@@ -189,7 +189,6 @@ def recorded(
 @contextmanager
 def _metered(run: RunRecord, began: datetime) -> Iterator[None]:
     """Add to the cost of a run every few seconds, also of a stage that is killed."""
-    closed = threading.Event()
     seen_at = began
     cpu_seconds = time.process_time()
 
@@ -203,18 +202,31 @@ def _metered(run: RunRecord, began: datetime) -> Iterator[None]:
             seen_at = now
             cpu_seconds = cpu
 
-    def work() -> None:
+    def work(closed: threading.Event) -> None:
         while not closed.wait(SECONDS_BETWEEN_COSTS):
             add()
 
-    thread = threading.Thread(target=work, name="cost", daemon=True)
+    try:
+        with alongside(work, "cost"):
+            yield
+    finally:
+        add()
+
+
+@contextmanager
+def alongside(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+    """Run `work` in a thread until the block ends, which sets its event.
+
+    A daemon thread, so that `work` cannot keep an ending process alive.
+    """
+    closed = threading.Event()
+    thread = threading.Thread(target=work, args=(closed,), name=name, daemon=True)
     thread.start()
     try:
         yield
     finally:
         closed.set()
         thread.join()
-        add()
 
 
 def _described(error: BaseException) -> RunFacts:
@@ -243,7 +255,6 @@ def in_batches(
     waiting = list[_Item]()
     failed = list[Exception]()
     lock = threading.Lock()
-    closed = threading.Event()
 
     def take(items: Iterable[_Item]) -> None:
         if failed:
@@ -259,7 +270,7 @@ def in_batches(
             with lock:
                 del waiting[: len(batch)]
 
-    def work() -> None:
+    def work(closed: threading.Event) -> None:
         pause = SECONDS_BETWEEN_WRITES
         while not closed.wait(pause):
             pause = SECONDS_BETWEEN_WRITES
@@ -271,14 +282,10 @@ def in_batches(
                 failed.append(error)
                 return
 
-    # A daemon thread, so that pending writes cannot keep an ending process alive.
-    thread = threading.Thread(target=work, name="batches", daemon=True)
-    thread.start()
     try:
-        yield take
+        with alongside(work, "batches"):
+            yield take
     finally:
-        closed.set()
-        thread.join()
         write_waiting()
 
 
