@@ -39,7 +39,7 @@ EXPERIMENTS = ("flight_delay", "rodent_species", "room_rate", "life_expectancy")
 # The same with a split by chance: what a user who overlooks time would believe.
 AT_RANDOM = "room_rate at random"
 PICTURED = "rodent_species"
-_WIDTH, _HEIGHT = 1_200, 1_400
+_WIDTH, _HEIGHT = 1_200, 1_280
 _FIGURE = r"(-?\d[\d,]*(?:\.\d+)?)"
 
 
