@@ -346,7 +346,7 @@ class Model:
                     version, now(), done.predicted, done.rejected, notes
                 )
                 record_rows([row], experiment)
-                write_pages(experiment, storage_root())
+                write_pages(storage_root(), experiment)
 
     def _batches(
         self, raw: pd.DataFrame, counts: "_BatchCounts", size: int

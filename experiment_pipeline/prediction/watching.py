@@ -116,7 +116,7 @@ def watch(
     watches.journal(promise.version).append(watched, digest)
     record_rows([watched], experiment)
     with suppress(StorageError, UnknownRun):
-        write_pages(experiment, storage_root())
+        write_pages(storage_root(), experiment)
     return watched
 
 

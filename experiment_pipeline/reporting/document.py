@@ -297,12 +297,6 @@ def fragment(*sections: Section) -> str:
     return template("fragment.html").render(sections=sections)
 
 
-def html_of(blocks: Sequence[Block], title: str) -> str:
-    """Return the blocks of a section as HTML, for a place in a page."""
-    shown = template("blocks.html").module.shown  # type: ignore[attr-defined]
-    return "".join(shown(block, title).strip() for block in blocks)
-
-
 @lru_cache
 def template(name: str) -> "jinja2.Template":
     """Return a template of this package."""

@@ -99,6 +99,7 @@ class Header:
     current: str  # title of the tab that the page is
     line: NumberLine | None = None
     overview: str = ""  # the page of all experiments
+    notes: Sequence[str] = ()  # about the tab: a sentence, and what is listed below
     reload: int = 0  # seconds after which the page of a running run is loaded again
 
 

@@ -50,7 +50,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        version=15,
+        version=16,
         peak_per_byte=0.5,
         takes=("raw_data",),
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
@@ -128,7 +128,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        version=19,
+        version=20,
         peak_per_byte=3.0,
         takes=("train_set", "test_set", "search_results"),
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
@@ -142,7 +142,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=24,
+        version=25,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

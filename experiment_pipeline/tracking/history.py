@@ -25,9 +25,8 @@ from experiment_pipeline.reporting.charts import (
     Span,
 )
 from experiment_pipeline.reporting.header import DECISION, TABS
-from experiment_pipeline.reporting.run_record import PredictionRow, RecordRow, WatchRow
+from experiment_pipeline.reporting.run_record import PredictionRow, WatchRow
 from experiment_pipeline.statistics.interval import LEVEL
-from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import Change, changes
 from experiment_pipeline.tracking.server import OVERVIEW, relative_to
@@ -43,7 +42,7 @@ _COMPARE = "experiment-pipeline compare {} {} --html compare.html"
 
 def experiment_page(experiment: str, root: str) -> document.Document:
     """Return the page of one experiment, with links to pages below `root`."""
-    runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS, all_columns=True))
+    runs = questions.last_rows(experiment, MOST_RUNS)
     latest = "Last " if len(runs) == MOST_RUNS else ""
     number = numbers.counted(len(runs), "run")
     table = _runs_table(experiment, runs, root)
@@ -240,7 +239,7 @@ def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.Tab
 def _pages(experiment: str, root: str) -> Mapping[str, str]:
     """Id of a run → its decision, relative to the page of the experiment."""
     pages = {}
-    for report in plain_rows(questions.rows_of("reports", {"experiment": experiment})):
+    for report in questions.plain_rows_of("reports", {"experiment": experiment}):
         below = relative_to(f"{root}/{experiment}", report["place"])
         if below is not None and below.endswith(f"/{TABS[DECISION]}"):
             pages[report["run_id"]] = below
@@ -296,7 +295,7 @@ def _metric_of(runs: Sequence[Row]) -> str | None:
 def _failed_gates(experiment: str) -> Mapping[str, str]:
     """Id of a run → the gates that failed, in words."""
     words: dict[str, str] = {}
-    for gate in plain_rows(questions.rows_of("gates", {"experiment": experiment})):
+    for gate in questions.plain_rows_of("gates", {"experiment": experiment}):
         if gate["outcome"] == "FAIL":
             value = document.known(gate["value"])
             before = f"{words[gate['run_id']]}; " if gate["run_id"] in words else ""
@@ -332,7 +331,7 @@ def _folded(changes_of_run: Sequence[Change]) -> document.Cell:
 def _changes_between(runs: Sequence[Row]) -> Mapping[str, Sequence[Change]]:
     """Id of a run → what is different from the complete run before it."""
     complete = [run for run in runs if run["status"] != "partial"]
-    with_files = [(run, questions.files_of(run)) for run in complete]
+    with_files = list(zip(complete, questions.files_of_runs(complete), strict=True))
     # The outcome has columns of its own.
     results = {"choice", "decision", "version"}
     return {
@@ -347,7 +346,7 @@ def _changes_between(runs: Sequence[Row]) -> Mapping[str, Sequence[Change]]:
 
 def _watched(experiment: str) -> Iterator[document.Section]:
     """The watched promises of versions, and predictions that have no labels yet."""
-    watches = [WatchRow(**row) for row in _latest(WatchRow, experiment)]
+    watches = [WatchRow(**row) for row in _latest("watches", experiment)]
     if watches:
         header = (
             "at (UTC)",
@@ -365,7 +364,7 @@ def _watched(experiment: str) -> Iterator[document.Section]:
         notes = [document.Paragraph(note) for note in watches[0].notes]
         table = document.TableBlock(header, cells)
         yield document.Section("The promise, watched", (table, *notes))
-    predictions = [PredictionRow(**row) for row in _latest(PredictionRow, experiment)]
+    predictions = [PredictionRow(**row) for row in _latest("predictions", experiment)]
     if predictions:
         header = ("at (UTC)", "version", "rows", "rejected", "beside training")
         rows = [
@@ -382,7 +381,10 @@ def _watched(experiment: str) -> Iterator[document.Section]:
         yield document.Section("Predicted, before labels", (table,))
 
 
-def _latest(kind: type[RecordRow], experiment: str) -> Sequence[Row]:
-    frame = questions.rows_of(kind.TABLE, {"experiment": experiment})
-    latest = frame.sort_values("at").tail(MOST_WATCHES)[::-1]
-    return plain_rows(latest.drop(columns="experiment"))
+def _latest(table: str, experiment: str) -> Sequence[Row]:
+    rows = questions.plain_rows_of(table, {"experiment": experiment})
+    rows.sort(key=lambda row: row["at"], reverse=True)
+    return [
+        {name: value for name, value in row.items() if name != "experiment"}
+        for row in rows[:MOST_WATCHES]
+    ]

@@ -27,6 +27,7 @@ from experiment_pipeline.reporting.outcome import Fact, Markdown, Outcome, PageP
 from experiment_pipeline.reporting.run_record import (
     Row,
     RunFacts,
+    Status,
     VersionRow,
 )
 from experiment_pipeline.spec import ExperimentSpec
@@ -47,8 +48,8 @@ from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.overview import overview
-from experiment_pipeline.tracking.questions import rows_of, run_of, versions
-from experiment_pipeline.tracking.record import decided
+from experiment_pipeline.tracking.questions import rows_of, versions
+from experiment_pipeline.tracking.record import last_decided_runs
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
 
 
@@ -99,32 +100,33 @@ def record_outcome(
     run.record([*outcome.record, *(copy for copy, _ in copies)])
     pages: dict[str, Fact] = {}
     for copy, source in copies:
-        run.record(run_pages.write(run, root, {copy.name: source}))
+        run_pages.copy(source, location(copy.place))
         pages["report"] = PagePath(copy.place)
-    pages |= _ended_by(run, outcome, warn)
-    if copies:
-        pages = {"summary": Markdown(run_pages.first_screen(run)), **pages}
-    return pages
+    if end := _end_by(outcome):
+        status, facts = end
+        recording.end(run, status, facts)
+        return {**finish_run(run, warn), **pages}
+    if not copies:
+        return pages
+    written = run_pages.write(run, root)
+    run.record(written.rows)
+    return {"summary": Markdown(written.first_screen), **pages}
 
 
-def _ended_by(
-    run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
-) -> dict[str, Fact]:
-    """End the run if the outcome does; return the pages of `finish_run`."""
+def _end_by(outcome: Outcome) -> tuple[Status, RunFacts] | None:
+    """The status with which an outcome ends the run; None: the run goes on."""
     for check in outcome.checks:
         if check.ends_run:
-            recording.end(run, "rejected", RunFacts(decision=check.means))
-            return finish_run(run, warn)
+            return "rejected", RunFacts(decision=check.means)
     for row in outcome.record:
         if isinstance(row, RunFacts) and row.status == "accepted":
-            recording.end(run, "accepted")
-            return finish_run(run, warn)
-    return {}
+            return "accepted", RunFacts()
+    return None
 
 
 def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]:
     """Archive a run that has ended, rewrite its pages, and export it to MLflow; return
-    name → page.
+    its first screen, and name → page.
     """
     root = storage_root()
     pages: dict[str, Fact] = {}
@@ -132,12 +134,13 @@ def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]
         # First, because a query about runs would mark them.
         killed = recording.mark_killed()
         for ended_run in (*killed, run):
-            records = run_pages.write(ended_run, root)
-            ended_run.record(records)
+            written = run_pages.write(ended_run, root)
+            ended_run.record(written.rows)
             if ended_run == run:
-                pages |= {row.name: PagePath(row.place) for row in records}
+                pages["summary"] = Markdown(written.first_screen)
+                pages |= {row.name: PagePath(row.place) for row in written.rows}
             archive(ended_run, root)
-            write_pages(ended_run.experiment, root)
+        write_pages(root, *{ended_run.experiment for ended_run in (*killed, run)})
         pages["overview"] = PagePath(str(root / OVERVIEW))
         pages["runs"] = PagePath(str(root / run.experiment / EXPERIMENT_PAGE))
         if problem := mlflow.export(run):
@@ -174,7 +177,7 @@ def approve(
     with suppress(StorageError, UnknownRun):
         if run_id is not None:
             run_pages.write(RunRecord(experiment, run_id), storage_root())
-        write_pages(experiment, storage_root())
+        write_pages(storage_root(), experiment)
     return approval
 
 
@@ -197,18 +200,20 @@ def _publisher(experiment: str, version: str) -> str | None:
     return None
 
 
-def write_pages(experiment: str, root: Location) -> None:
-    """Write the overview and the page of an experiment."""
-    runs = experiment_page(experiment, str(root))
-    last = decided(experiment, run_of(experiment)["run_id"], root=str(root))
-    folder = root / experiment
-    page = render_html(runs, tone=last.summary.tone).encode()
-    page = linked_page(page, folder, levels=1)
-    if last.folder:
-        below = last.folder.removeprefix(f"{experiment}/")
-        page = with_header(page, run_pages.header_of(last, HISTORY, below))
-    write_bytes(folder / EXPERIMENT_PAGE, page)
-    page = render_html(overview(datetime.now(UTC)))
+def write_pages(root: Location, *experiments: str) -> None:
+    """Write the overview and the pages of experiments; UnknownRun: one has no run."""
+    last_runs = last_decided_runs(str(root))
+    for experiment in experiments:
+        runs = experiment_page(experiment, str(root))
+        last = last_runs[experiment]
+        folder = root / experiment
+        page = render_html(runs, tone=last.summary.tone).encode()
+        page = linked_page(page, folder, levels=1)
+        if last.folder:
+            below = last.folder.removeprefix(f"{experiment}/")
+            page = with_header(page, run_pages.header_of(last, HISTORY, below))
+        write_bytes(folder / EXPERIMENT_PAGE, page)
+    page = render_html(overview(last_runs, datetime.now(UTC)))
     write_bytes(root / OVERVIEW, page.encode())
 
 

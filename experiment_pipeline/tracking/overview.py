@@ -7,22 +7,21 @@ that the page works wherever the storage is mounted or served. `outcomes.py` wri
 import html
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.next_step import next_step
-from experiment_pipeline.tracking.record import Decided, decided
+from experiment_pipeline.tracking.record import Decided, is_approved
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE
 from experiment_pipeline.tracking.summary import Row, outcome_of, score_of
 
 MOST_POINTS = 20  # runs in a line of scores
+_MOST_RUNS = 200  # of a month, for its cost
 _MONTH = timedelta(days=30)
 _HEADER = (
     "experiment",
@@ -38,9 +37,21 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 120, 30
 _BY_ATTENTION = ("failed", "doubtful", "", "passed")
 
 
-def overview(now: datetime) -> document.Document:
-    """Return the page of all experiments."""
-    lines = [_ExperimentRow(row, now) for row in plain_rows(questions.experiments())]
+def overview(last_runs: Mapping[str, Decided], now: datetime) -> document.Document:
+    """Return the page of all experiments; `last_runs`: experiment → its last run."""
+    points = questions.rows_by_experiment(questions.last_points(_MOST_RUNS))
+    watches = questions.rows_by_experiment(questions.plain_rows_of("watches", {}))
+    lines = [
+        _ExperimentRow(
+            experiment=row,
+            run=last_runs[row["experiment"]],
+            runs=points[row["experiment"]],
+            watches=watches[row["experiment"]],
+            now=now,
+        )
+        for row in questions.experiment_rows()
+        if row["experiment"] in last_runs
+    ]
     lines.sort(key=lambda line: _BY_ATTENTION.index(line.attention))
     blocks: list[document.Block] = [document.Paragraph("No experiment has run yet.")]
     if lines:
@@ -59,38 +70,28 @@ def overview(now: datetime) -> document.Document:
 class _ExperimentRow:
     """The row of an experiment."""
 
-    experiment: Row  # of `questions.experiments`
+    experiment: Row  # of the view `experiments`
+    run: Decided  # its last run
+    runs: Sequence[Row]  # of `questions.last_points`, the oldest first
+    watches: Sequence[Row]
     now: datetime
-
-    @property
-    def name(self) -> str:
-        return self.experiment["experiment"]
-
-    @cached_property
-    def run(self) -> Decided:
-        """Its last run."""
-        run_id = questions.run_of(self.name)["run_id"]
-        return decided(self.name, run_id, root=str(storage_root()))
-
-    @cached_property
-    def runs(self) -> Sequence[Row]:
-        """Its runs of the month, and those before that have a point; oldest first."""
-        return questions.last_rows(self.name, 10 * MOST_POINTS)[::-1]
 
     @cached_property
     def champion(self) -> Row | None:
-        for version in questions.version_rows(self.name):
-            if version["version"] == self.experiment["champion"]:
-                return version
-        return None
+        """The last version that is approved, or needs no approval."""
+        approved = filter(is_approved, self.run.versions)
+        # By length first, so that v10000 comes after v9999.
+        return max(
+            approved,
+            key=lambda row: (len(row["version"]), row["version"]),
+            default=None,
+        )
 
     @cached_property
     def watch(self) -> Row | None:
         """The last comparison of the champion's promise with later labels."""
-        rows = questions.plain_rows_of("watches", {"experiment": self.name})
-        of_champion = [
-            row for row in rows if row["version"] == self.experiment["champion"]
-        ]
+        version = self.champion and self.champion["version"]
+        of_champion = [row for row in self.watches if row["version"] == version]
         return max(of_champion, key=lambda row: row["at"], default=None)
 
     @property
@@ -111,8 +112,9 @@ class _ExperimentRow:
     @property
     def cells(self) -> tuple[document.Cell, ...]:
         experiment = self.experiment
+        name = experiment["experiment"]
         number = numbers.counted(experiment["runs"], "run")
-        link = f'<a href="{quote(self.name)}/{EXPERIMENT_PAGE}">{self.name}</a>'
+        link = f'<a href="{quote(name)}/{EXPERIMENT_PAGE}">{name}</a>'
         return (
             _lines(document.Markup(link), number),
             self._last_run,
@@ -151,9 +153,9 @@ class _ExperimentRow:
         if self.champion is None:
             return "none yet"
         score = score_of(self.champion, "validation")
-        text = self.experiment["champion_score"] or "" if score is None else str(score)
+        text = (self.champion["headline"] or "") if score is None else str(score)
         age = f"{age_of(self.champion['created_at'], self.now)} old"
-        first = f"{self.experiment['champion']}, {age}"
+        first = f"{self.champion['version']}, {age}"
         return _lines(first, text, self.overdue)
 
     @property

@@ -5,10 +5,11 @@ run is named by its id, or the start of it.
 """
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import sqlalchemy as sa
@@ -40,6 +41,7 @@ from experiment_pipeline.tracking.database.tables import (
 from experiment_pipeline.tracking.summary import outcome_in_words, score_of
 
 Rows = Sequence[Row]
+Key = TypeVar("Key")
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
 # The order in which the last run comes first: complete runs before partial ones
 # (selected stages or partitions, without a decision), and runs that a wrong clock dated
@@ -76,6 +78,19 @@ _RUNS_COLUMNS = [
     "version",
     "wall_seconds",
 ]
+# What the overview shows of earlier runs.
+_POINT = (
+    "experiment",
+    "run_id",
+    "started_at",
+    "status",
+    "metric",
+    "validation_score",
+    "validation_low",
+    "validation_high",
+    "wall_seconds",
+    "cost",
+)
 # A column of the last run, or of the champion → its name in `experiments`.
 _OF_LAST_RUN = {
     "experiment": "experiment",
@@ -109,6 +124,12 @@ def experiments() -> pd.DataFrame:
     last = last[[*_OF_LAST_RUN]].rename(columns=_OF_LAST_RUN)
     counts = counts.drop(columns="last_started_at")
     return counts.merge(_champions(), how="left").merge(last, how="left")
+
+
+def experiment_rows() -> Rows:
+    """Return the rows of the view `experiments` as dicts."""
+    view = VIEWS["experiments"].table
+    return _rows(sa.select(view).order_by(view.c.experiment))
 
 
 def _champions() -> pd.DataFrame:
@@ -331,6 +352,28 @@ def plain_rows_of(table: str, run: Row) -> list[Row]:
     return _rows(_of_run(TABLES[table], run))
 
 
+def rows_by_run(table: str, runs: Rows) -> Mapping[tuple[str, str], list[Row]]:
+    """Return (experiment, id) of each run → its rows in `table`, in one query."""
+    columns = TABLES[table].c
+    query = sa.select(TABLES[table]).where(
+        columns.experiment.in_({run["experiment"] for run in runs}),
+        columns.run_id.in_({run["run_id"] for run in runs}),
+    )
+    return _grouped(_rows(query), lambda row: (row["experiment"], row["run_id"]))
+
+
+def rows_by_experiment(rows: Rows) -> Mapping[str, list[Row]]:
+    """Return experiment → its rows, in their order."""
+    return _grouped(rows, lambda row: row["experiment"])
+
+
+def _grouped(rows: Rows, key: Callable[[Row], Key]) -> Mapping[Key, list[Row]]:
+    groups = defaultdict[Key, list[Row]](list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups
+
+
 def last_rows(experiment: str, limit: int, *criteria: sa.ColumnElement[bool]) -> Rows:
     """Return the rows of the newest runs as dicts, the newest first."""
     newest_first = (RUNS.c.started_at.desc(), RUNS.c.run_id)
@@ -344,8 +387,20 @@ def last_decided(experiment: str, until: datetime) -> Rows:
     return last_rows(experiment, 1, is_decided, RUNS.c.started_at < until)
 
 
-def version_rows(experiment: str) -> Rows:
-    """Return the rows of `versions` as dicts."""
+def last_points(most: int) -> Rows:
+    """Return score and cost of the newest runs of every experiment, oldest first."""
+    newest_first = (RUNS.c.started_at.desc(), RUNS.c.run_id)
+    place = sa.func.row_number().over(
+        partition_by=RUNS.c.experiment, order_by=newest_first
+    )
+    columns = [RUNS.c[name] for name in _POINT]
+    points = sa.select(*columns, place.label("place")).subquery()
+    query = sa.select(points).where(points.c.place <= most)
+    return _rows(query.order_by(points.c.place.desc()))
+
+
+def version_rows(experiment: str | None = None) -> Rows:
+    """Return the rows of `versions` as dicts; None: those of all experiments."""
     return _rows(_versions_of(experiment))
 
 
@@ -375,40 +430,64 @@ def versions(experiment: str) -> pd.DataFrame:
     return _read(_versions_of(experiment))
 
 
-def _versions_of(experiment: str) -> sa.Select[Any]:
+def _versions_of(experiment: str | None) -> sa.Select[Any]:
     history = VIEWS["champion_history"].table
-    query = sa.select(history).where(history.c.experiment == experiment)
+    query = sa.select(history)
+    if experiment is not None:
+        query = query.where(history.c.experiment == experiment)
     return query.order_by(history.c.created_at, history.c.version)
 
 
 def last_runs() -> pd.DataFrame:
     """Return the last run of every experiment, a complete one if there is any."""
+    return _read(_last_runs())
+
+
+def last_run_rows() -> Rows:
+    """Return the same as dicts."""
+    return _rows(_last_runs())
+
+
+def _last_runs() -> sa.Select[Any]:
     place = sa.func.row_number().over(partition_by=RUNS.c.experiment, order_by=_LAST)
     places = sa.select(RUNS.c.experiment, RUNS.c.run_id, place.label("place"))
     ranked = places.subquery()
     is_the_run = sa.and_(
         ranked.c.experiment == RUNS.c.experiment, ranked.c.run_id == RUNS.c.run_id
     )
-    return _read(sa.select(RUNS).join(ranked, is_the_run).where(ranked.c.place == 1))
+    return sa.select(RUNS).join(ranked, is_the_run).where(ranked.c.place == 1)
 
 
 def files_of(run: Row) -> dict[str, str]:
     """Return name → text of a run's YAML files, user modules (below `code/`) and patch,
     given its row.
     """
-    digests = {
-        **(run["code_files"] or {}),
-        "defs.yaml": run["yaml_digest"],
-        "schema.yaml": run["schema_digest"],
-    }
+    [files] = files_of_runs([run])
+    return files
+
+
+def files_of_runs(runs: Rows) -> list[dict[str, str]]:
+    """Return the same for each run, in one query."""
+    digests = [
+        {
+            **(run["code_files"] or {}),
+            "defs.yaml": run["yaml_digest"],
+            "schema.yaml": run["schema_digest"],
+        }
+        for run in runs
+    ]
     files = TABLES["files"]
-    query = sa.select(files).where(files.c.digest.in_(filter(None, digests.values())))
+    wanted = {digest for of_run in digests for digest in of_run.values() if digest}
+    query = sa.select(files).where(files.c.digest.in_(wanted))
     texts = {row["digest"]: row["content"] for row in _rows(query)}
-    return {
-        name: texts[digest]
-        for name, digest in digests.items()
-        if digest in texts and _SAFE_NAME.fullmatch(name)
-    }
+    return [
+        {
+            name: texts[digest]
+            for name, digest in of_run.items()
+            if digest in texts and _SAFE_NAME.fullmatch(name)
+        }
+        for of_run in digests
+    ]
 
 
 def code_of(experiment: str, run: str) -> RunCode:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.storage.files import location, read_if_exists
@@ -33,6 +34,13 @@ _TABLES = (
     "evidence",
     "reports",
 )
+# Name of a table → the key that puts its rows in order.
+_ORDER: Mapping[str, Callable[[Row], Any]] = {
+    "sets": lambda row: _SETS.index(row["set_name"]),
+    "gates": lambda row: row["number"],
+    "evidence": lambda row: row["number"],
+    "configurations": lambda row: (row["rank"] or math.inf, row["key"]),
+}
 # Outcome of a gate → its word and colour, the failed ones first.
 _GATES: Mapping[str, tuple[str, document.Tone]] = {
     "FAIL": ("failed", "failed"),
@@ -52,17 +60,54 @@ class Decided:
 
     run: Row  # of the table `runs`
     rows: Mapping[str, Sequence[Row]]  # name of a table → the run's rows
-    # id → description: the runs of the previous version, and the last one before
-    earlier_ids: Mapping[str, str]
-    approval: str  # of the run's version, in words; empty without a version
-    version_place: str
-    champion: str = ""  # the version that was champion before the run
+    versions: Sequence[Row]  # all of the experiment, the oldest first
     root: str | None = None  # of the storage, for links; None: no links
 
     @cached_property
     def summary(self) -> RunSummary:
         """The run in words."""
         return summary_of(self.run)
+
+    @cached_property
+    def version(self) -> Row | None:
+        """The row of the version that it published, or found again."""
+        for version in self.versions:
+            if version["version"] == self.run["version"]:
+                return version
+        return None
+
+    @property
+    def approval(self) -> str:
+        """Of its version, in words; empty without one."""
+        return _approval(self.version) if self.version else ""
+
+    @cached_property
+    def _versions_before(self) -> Sequence[Row]:
+        return [
+            version
+            for version in self.versions
+            if version["created_at"] < self.run["started_at"]
+        ]
+
+    @cached_property
+    def champion(self) -> str:
+        """The version that was champion before the run."""
+        approved = list(filter(is_approved, self._versions_before))
+        return approved[-1]["version"] if approved else ""
+
+    @cached_property
+    def earlier_ids(self) -> Mapping[str, str]:
+        """Id → description: the run of the previous version, and the last decided."""
+        of_others = [
+            version
+            for version in self._versions_before
+            if version["run_id"] not in {None, self.run["run_id"]}
+        ]
+        earlier = {row["run_id"]: row["version"] for row in of_others[-1:]}
+        experiment, started = self.run["experiment"], self.run["started_at"]
+        for last in questions.last_decided(experiment, started):
+            earlier.setdefault(last["run_id"], "the previous run")
+        return earlier
 
     @cached_property
     def earlier(self) -> Mapping[str, RunComparison]:
@@ -104,9 +149,9 @@ class Decided:
     @property
     def model_card(self) -> document.Link | None:
         """A link to the card of the run's version, if it has one."""
-        if not self.version_place:
+        if not (self.version and self.version["place"]):
             return None
-        return self.link("Model card", f"{self.version_place}/{CARD}")
+        return self.link("Model card", f"{self.version['place']}/{CARD}")
 
     @property
     def folder(self) -> str:
@@ -136,34 +181,28 @@ def decided(
     `facts` replace columns of its row that are not written yet.
     """
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
-    rows = {name: questions.plain_rows_of(name, run) for name in _TABLES}
-    rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
-    for name in ("gates", "evidence"):
-        rows[name].sort(key=lambda row: row["number"])
-    rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
-    versions = questions.version_rows(experiment)
-    approval = place = champion = ""
-    for version in versions:
-        is_approved = not version["approval_required"] or version["approved_by"]
-        if is_approved and version["created_at"] < run["started_at"]:
-            champion = version["version"]
-        if version["version"] == run["version"]:
-            approval = _approval(experiment, version)
-            place = version["place"]
-    earlier_ids = _earlier_runs(experiment, run, versions)
-    return Decided(run, rows, earlier_ids, approval, place, champion, root)
+    [result] = _decided([run], questions.version_rows(experiment), root)
+    return result
 
 
-def _earlier_runs(experiment: str, run: Row, versions: Iterable[Row]) -> dict[str, str]:
-    """Id → description: the run of the previous version, and the last decided run."""
-    earlier = dict[str, str]()
-    for version in versions:
-        is_another = version["run_id"] not in {None, run["run_id"]}
-        if is_another and version["created_at"] < run["started_at"]:
-            earlier = {version["run_id"]: version["version"]}
-    for last in questions.last_decided(experiment, run["started_at"]):
-        earlier.setdefault(last["run_id"], "the previous run")
-    return earlier
+def last_decided_runs(root: str) -> Mapping[str, Decided]:
+    """Return experiment → the data of its last run, in one query for each table."""
+    runs = questions.last_run_rows()
+    last = _decided(runs, questions.version_rows(), root)
+    return {run.run["experiment"]: run for run in last}
+
+
+def _decided(
+    runs: Sequence[Row], versions: Sequence[Row], root: str | None
+) -> Iterator[Decided]:
+    versions_of = questions.rows_by_experiment(versions)
+    tables = {name: questions.rows_by_run(name, runs) for name in _TABLES}
+    for run in runs:
+        key = (run["experiment"], run["run_id"])
+        rows = {name: tables[name].get(key, []) for name in _TABLES}
+        for name, place in _ORDER.items():
+            rows[name].sort(key=place)
+        yield Decided(run, rows, versions_of[run["experiment"]], root)
 
 
 def record_of_version(
@@ -174,19 +213,33 @@ def record_of_version(
     `required`: whether the version needs an approval.
     """
     accepted = {"status": "accepted", "version": version, "version_is_new": True}
-    published = {"version": version, "approval_required": required, "approved_by": None}
     run = decided(experiment, run_id, accepted)
-    run = replace(run, approval=_approval(experiment, published))
+    published = {
+        "experiment": experiment,
+        "version": version,
+        "run_id": run_id,
+        "approval_required": required,
+        "approved_by": None,
+        "created_at": run.run["started_at"],
+        "place": "",
+    }
+    run = replace(run, versions=[*run.versions, published])
     return document.render(decision_record(run)).encode()
 
 
-def _approval(experiment: str, version: Row) -> str:
+def is_approved(version: Row) -> bool:
+    """Whether a version may be the champion."""
+    return not version["approval_required"] or bool(version["approved_by"])
+
+
+def _approval(version: Row) -> str:
     if version["approved_by"]:
         moment = numbers.moment(version["approved_at"])
         return f"approved by {version['approved_by']} at {moment} UTC"
     if not version["approval_required"]:
         return "not required"
-    command = f"experiment-pipeline approve {experiment} {version['version']} --by NAME"
+    experiment, name = version["experiment"], version["version"]
+    command = f"experiment-pipeline approve {experiment} {name} --by NAME"
     return f"required, and not given yet: {command}"
 
 

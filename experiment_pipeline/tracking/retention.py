@@ -96,7 +96,7 @@ def clean(
     for run in runs:
         _forget_removed_pages(run, sizes.keys(), root)
     with suppress(UnknownRun):  # its runs are recorded elsewhere
-        write_pages(name, root)
+        write_pages(root, name)
     cleaned = Cleaned(name, "", len(kept_ids))
     for unit, size in sizes.items():
         if activity(name) != activity_before:  # a run may reuse what would be removed

@@ -14,10 +14,9 @@ whose name is in `header.TABS`. Another page of a run shows
 """
 
 import html
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event
 from time import monotonic
 
@@ -57,7 +56,6 @@ from experiment_pipeline.tracking.server import OVERVIEW
 # The tabs that are pages of stages, and the names of these reports.
 _STAGE_TABS = (LEADERBOARD, DATA, MODEL)
 _STAGES = tuple(TABS[title].removesuffix(".html") for title in _STAGE_TABS)
-_REJECTED = re.compile(rb"(?<=<!--rejected-->).*?(?=<!--/rejected-->)", re.DOTALL)
 _RELOAD_SECONDS = 4
 _WORDS_OF_CHOICE = 6
 
@@ -81,28 +79,33 @@ def own_copies(
     ]
 
 
-def write(
-    run: RunRecord, root: Location, new: Mapping[str, Location] | None = None
-) -> tuple[ReportRow, ...]:
-    """Write all pages of a run with its header of now; return the rows of those that
-    no stage reports.
+def copy(source: Location, place: Location) -> None:
+    """Copy the page that a stage has stored; `write` then adds the header."""
+    # The name of the entry is for `retention`: it stays as long as its copies.
+    entry = f"<!--{html.escape(source.parent.name)}-->".encode()
+    write_bytes(place, read_bytes(source) + entry)
 
-    `new`: name of a report → the page that the stage has stored.
-    """
+
+@dataclass(frozen=True)
+class Written:
+    """The pages of a run that no stage reports, and its header as Markdown."""
+
+    rows: Sequence[ReportRow]
+    first_screen: str
+
+
+def write(run: RunRecord, root: Location) -> Written:
+    """Write all pages of a run with its header of now."""
     folder = folder_of(run, root)
-    for name, source in (new or {}).items():
-        # The name of the entry is for `retention`: it stays as long as its copies.
-        entry = f"<!--{html.escape(source.parent.name)}-->".encode()
-        write_bytes(folder / f"{name}.html", read_bytes(source) + entry)
     shown = decided(run.experiment, run.run_id, root=str(root))
     places = {row["place"] for row in shown.rows["reports"]}
     for title, name in zip(_STAGE_TABS, _STAGES, strict=True):
         copy = folder / f"{name}.html"
         page = read_if_exists(copy) if str(copy) in places else None
         if page is not None:
-            page = _with_rejected_rows(page, shown)
             write_bytes(copy, with_header(page, header_of(shown, title)))
-    return tuple(_own_pages(shown, folder))
+    rows = list(_own_pages(shown, folder))
+    return Written(rows, as_markdown(header_of(shown, DECISION)))
 
 
 @contextmanager
@@ -128,24 +131,13 @@ def kept_current(run: RunRecord, root: Location) -> Iterator[None]:
         yield
 
 
-def _with_rejected_rows(page: bytes, run: Decided) -> bytes:
-    """Return a page with the rejected rows and their reasons in the place for them."""
+def _rejected_rows(run: Decided) -> list[str]:
+    """How many rows were rejected, and why: the page of the data is written before."""
     if not run.summary.rejected:
-        return page
+        return []
     reasons = run.run["rejection_reasons"] or {}
-    rows = [(reason, f"{count:,}") for reason, count in reasons.items()]
-    blocks: list[document.Block] = [
-        document.Paragraph(f"{run.summary.rejected} broke the schema.")
-    ]
-    if rows:
-        blocks.append(document.TableBlock(("reason", "rows"), rows))
-    text = document.html_of(blocks, "Rejected rows")
-    return _REJECTED.sub(lambda _: text.encode(), page)
-
-
-def first_screen(run: RunRecord) -> str:
-    """Return the header of a run's pages as Markdown."""
-    return as_markdown(header_of(decided(run.experiment, run.run_id), DECISION))
+    lines = [f"{reason}: {numbers.counted(n, 'row')}" for reason, n in reasons.items()]
+    return [f"{run.summary.rejected} broke the schema.", *lines]
 
 
 def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:
@@ -200,6 +192,7 @@ def header_of(run: Decided, tab: str, folder: str = "") -> Header:
         current=tab,
         overview=f"{folder}../../../{OVERVIEW}",
         line=number_line(run),
+        notes=_rejected_rows(run) if tab == DATA else (),
         reload=_RELOAD_SECONDS if is_running else 0,
     )
 

@@ -123,8 +123,8 @@ def write_memory(root: Path) -> None:
             record_outcome(
                 run, Outcome({}, record=[ReportRow(name=stage, place=place)]), print
             )
-        run.record(run_pages.write(run, storage_root()))
-    write_pages(EXPERIMENT, storage_root())
+        run.record(run_pages.write(run, storage_root()).rows)
+    write_pages(storage_root(), EXPERIMENT)
     keep_of(accepted, judged(0.5), root)
     keep_of(refused, judged(0.8), root)
     (root / PAGES["comparison"]).write_text(compare(accepted, refused).page())

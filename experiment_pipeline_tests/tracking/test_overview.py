@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from experiment_pipeline.reporting.document import (
     Document,
@@ -25,7 +26,11 @@ from experiment_pipeline.tracking.database.recording import RunRecord, record_ro
 from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.outcomes import write_pages
 from experiment_pipeline.tracking.overview import age_of, overview
-from experiment_pipeline.tracking.record import decided, decision_record
+from experiment_pipeline.tracking.record import (
+    decided,
+    decision_record,
+    last_decided_runs,
+)
 from experiment_pipeline_tests.tracking.history import (
     FIRST_DAY,
     write_history,
@@ -35,6 +40,11 @@ from experiment_pipeline_tests.tracking.history import (
 
 NOW = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
 EVIL = "<script>document.title = 'owned'</script>"
+
+
+def overview_now() -> Document:
+    """The overview at a fixed time."""
+    return overview(last_decided_runs(str(storage_root())), NOW)
 
 
 def table_of(document: Document) -> TableBlock:
@@ -62,7 +72,7 @@ def test_the_overview_has_a_row_per_experiment_that_needs_attention_first():
     """Outcome with the failed gate, what next, champion and age, scores, cost."""
     write_run("fine", experiment="aging", status="accepted")
     write_history("flight_delay", runs=4)
-    table = table_of(overview(NOW))
+    table = table_of(overview_now())
     assert row(table, "flight_delay 4 runs") == {
         "experiment": "flight_delay 4 runs",
         "last run (UTC)": (
@@ -87,8 +97,8 @@ def test_the_next_step_of_a_refused_run_is_its_first_reason(storage: Path):
     run = RunRecord("flight_delay", write_history(runs=2)[1])
     step = EvidenceRow(kind="next step", what="Raise budget.seconds.", promises="open")
     run.record([step])
-    run.record(run_pages.write(run, storage_root()))
-    cells = table_of(overview(NOW)).rows[0]
+    run.record(run_pages.write(run, storage_root()).rows)
+    cells = table_of(overview_now()).rows[0]
     assert cells[2].html.startswith("Raise budget.seconds. <a href=")
     target = f"flight_delay/runs/{run.run_id}/index.html#why-and-what-next"
     assert f'"{target}"' in cells[2].html
@@ -106,7 +116,7 @@ def test_an_overdue_review_stands_beside_the_champion(day: str, champion: str):
     """From the day after `review_on`."""
     run = RunRecord("flight_delay", write_history(runs=4)[2])
     run.record([RunFacts(record={"review_on": day})])
-    line = row(table_of(overview(NOW)), "flight_delay 4 runs")
+    line = row(table_of(overview_now()), "flight_delay 4 runs")
     assert line["champion"].endswith(champion)
 
 
@@ -121,7 +131,7 @@ def test_a_watched_promise_stands_in_the_overview(below: bool, words: str):
     changed = {**watch, "below": below, "since": "May"}
     del changed["experiment"]
     record_rows([WatchRow(**changed)], "flight_delay")
-    line = row(table_of(overview(NOW)), "flight_delay 2 runs")
+    line = row(table_of(overview_now()), "flight_delay 2 runs")
     assert line["promise"].startswith(words)
 
 
@@ -134,20 +144,41 @@ def test_the_age_of_a_champion_is_counted_in_words(hours: float, age: str):
     assert age_of(NOW - timedelta(hours=hours), NOW) == age
 
 
+def test_the_overview_asks_as_often_for_many_experiments_as_for_one():
+    """One query for each table, so that the end of a run does not wait for the others."""
+
+    def queries() -> int:
+        asked: list[object] = []
+
+        def note(*details: object) -> None:
+            asked.append(details)
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        overview_now()
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        return len(asked)
+
+    write_history("first", runs=2)
+    of_one = queries()
+    for name in ("second", "third"):
+        write_history(name, runs=2)
+    assert 5 < queries() == of_one
+
+
 def test_an_empty_database_is_a_page_that_says_so():
     """Before the first run there is nothing to show, and no error."""
-    document = overview(NOW)
+    document = overview_now()
     assert document.sections[0].blocks == [Paragraph("No experiment has run yet.")]
 
 
 def test_an_experiment_without_any_result_has_its_page(storage: Path):
     """A first run that is still running leaves empty cells, not errors."""
     write_run("r1", experiment="fresh", status="running")
-    write_pages("fresh", storage_root())
+    write_pages(storage_root(), "fresh")
     assert "Run r1: running" in (storage / "fresh/runs.html").read_text()
     table = table_of(experiment_page("fresh", ""))
     assert row(table, "2026-02-02 06:00")["outcome"] == "running"
-    last_run = row(table_of(overview(NOW)), "fresh 1 run")["last run (UTC)"]
+    last_run = row(table_of(overview_now()), "fresh 1 run")["last run (UTC)"]
     assert last_run.startswith("running")
 
 
@@ -166,7 +197,7 @@ def test_an_outcome_has_a_word_and_a_colour(
 ):
     """The word is the same on every page, for those who cannot tell the colours."""
     write_run("r1", experiment="visits", status=status, verdict=verdict, stage="search")
-    write_pages("visits", storage_root())
+    write_pages(storage_root(), "visits")
     text = (storage / "visits/runs.html").read_text()
     tag = f'<span class="tag {tone}">{outcome}</span>'
     assert tag in text
@@ -181,8 +212,8 @@ def test_where_accepted_is_said_its_conditions_are(storage: Path):
     )
     write_run("r1", experiment="visits", status="accepted", decision=decision)
     write_run("r1", experiment="killed", status="killed", decision=decision)
-    write_pages("visits", storage_root())
-    write_pages("killed", storage_root())
+    write_pages(storage_root(), "visits")
+    write_pages(storage_root(), "killed")
     words = "ccepted with conditions (drift, baseline)"
     page = (storage / "overview.html").read_text()
     assert words in page
@@ -223,7 +254,7 @@ def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path):
     assert "rows.csv: no such file" in runs["failed"]
     why = "failed: lower bound of roc_auc at least 0.65, it is 0.5700"
     assert why in runs[ids[4][:8]]
-    last_run = row(table_of(overview(NOW)), "visits 7 runs")["last run (UTC)"]
+    last_run = row(table_of(overview_now()), "visits 7 runs")["last run (UTC)"]
     assert last_run.startswith("failed")
 
 
@@ -271,7 +302,7 @@ def test_names_from_data_stay_texts(storage: Path):
         cost=1.0,
         **dict.fromkeys(texts, EVIL),
     )
-    write_pages("visits", storage_root())
+    write_pages(storage_root(), "visits")
     for page in ("overview.html", "visits/runs.html"):
         text = (storage / page).read_text()
         assert EVIL not in text
@@ -285,7 +316,7 @@ def test_runs_are_linked_relative_to_the_page(storage: Path):
         place = f"{root}/visits/runs/{run_id}/index.html"
         report = ReportRow(name="decision_record", place=place)
         write_run(run_id, report, experiment="visits", status="accepted")
-    write_pages("visits", storage_root())
+    write_pages(storage_root(), "visits")
     text = (storage / "visits/runs.html").read_text()
     main = text.partition("<main")[2]
     links = re.findall('<a href="([^"]+)">([^<]+)</a>', main)

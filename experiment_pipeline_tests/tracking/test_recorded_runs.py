@@ -93,7 +93,7 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past):
     reports = questions.rows_of("reports", row)
     assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
     assert all(Path(place).exists() for place in reports["place"])
-    write_pages(past.name, UPath(past.root))
+    write_pages(UPath(past.root), past.name)
     assert past.name in (past.root / "overview.html").read_text()
     page = (past.root / past.name / "runs.html").read_text()
     assert page.count("accepted") >= 2

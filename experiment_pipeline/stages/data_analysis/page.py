@@ -43,8 +43,6 @@ from experiment_pipeline.table.table import plain_rows
 
 MOST_COLUMNS = 60
 _FIRST_ROWS = 5
-# The rows are checked later; the pages of a run then fill this place.
-_REJECTED = "<!--rejected--><p>Not checked yet.</p><!--/rejected-->"
 _MOST_ASSOCIATIONS = 20
 _TONES: dict[Severity, document.Tone] = {
     "blocks": "failed",
@@ -123,7 +121,6 @@ def report_html(
     sections = (
         _summary(analysis, spec),
         _findings(analysis, spec, frame),
-        document.Section("Rejected rows", (document.Markup(_REJECTED),)),
         _table(analysis, frame, spec),
         _skills(analysis, spec),
         _silent_rules(analysis),
