@@ -247,14 +247,6 @@ class ConfigurationRow(RecordRow, table="configurations", keys=("key",), merged=
     )
     model_bytes: Annotated[Count, "of the stored model"] = None
     rounds: Annotated[Count, "boosting rounds; null where it does not boost"] = None
-    worker: Annotated[
-        Text, "address of the worker that fitted it; null without a cluster"
-    ] = None
-    attempts: Annotated[Count, "how often its fit was started there"] = None
-    queue_seconds: Annotated[Number, "its fit waited for a free worker there"] = None
-    read_seconds: Annotated[
-        Number, "its fit waited there for the files of the tables"
-    ] = None
     fingerprint: Annotated[Text, "sha256 of everything that decides the fit"] = None
     reason: Annotated[Text, "why it has no rank, or that it was chosen"] = None
     note: Annotated[Text, "why it is tried, where defs.yaml says so"] = None

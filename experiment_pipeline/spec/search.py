@@ -309,9 +309,6 @@ class Budget(Closed):
     configurations: int | None = Field(
         None, ge=1, description="How many are tried, drawn by seed"
     )
-    failures_in_a_row: int | None = Field(
-        None, ge=1, description="This many end the search"
-    )
     worth: Worth | None = Field(
         None,
         description="A round of fits ends when the expected gain is less than this",

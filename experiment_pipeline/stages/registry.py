@@ -114,7 +114,7 @@ _STAGES = (
     Stage(
         "search",
         ("trained_model", "search_results"),
-        version=14,
+        version=15,
         peak_per_byte=2.0,
         takes=("train_set", "test_set"),
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),

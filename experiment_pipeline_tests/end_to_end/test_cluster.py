@@ -82,11 +82,9 @@ def project(tmp_path, s3, s3_bucket, postgres):
     return project
 
 
-def test_an_experiment_trains_on_two_workers_and_says_on_which(
-    project, s3, tmp_path, monkeypatch
-):
-    """Database and overview name each one's worker, no secret and no process is left, a
-    rerun reuses.
+def test_an_experiment_trains_on_two_workers(project, s3, tmp_path, monkeypatch):
+    """Database and overview name the run, no secret and no process is left, a rerun
+    reuses.
     """
     # What `sbatch` would run.
     done = project.run(
@@ -95,12 +93,8 @@ def test_an_experiment_trains_on_two_workers_and_says_on_which(
     assert done.returncode == 0, done.stdout
     url = project.database.replace("postgresql:", "postgresql+psycopg2:")
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-    asked = "SELECT * FROM experiment_pipeline.configurations WHERE run_id = %(run)s"
     known = pd.read_sql("SELECT * FROM experiment_pipeline.runs", engine)
     assert known["status"].tolist() == ["accepted"]
-    results = pd.read_sql(asked, engine, params={"run": known["run_id"][0]})
-    assert results["worker"].nunique() == 2
-    assert results["worker"].str.startswith("tls://").all()
     assert (
         "clinic"
         in project.files.cat_file(f"{project.bucket}/lab/overview.html").decode()

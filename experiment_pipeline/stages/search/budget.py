@@ -1,11 +1,10 @@
-"""The limits of a search: seconds, what more of them are worth, failures in a row.
+"""The limits of a search: seconds, and what more of them are worth.
 
 The seconds are those of the whole run: search, refit and report share what is left of
 them. Estimates only decide which fits start; they never change a result.
 """
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -302,8 +301,6 @@ class Brake:
         self.paces = Paces()
         self.reserved = 0.0  # seconds for refit and report of the best so far
         self.at: _AtRung
-        self._failures = 0  # in a row
-        self._lock = threading.Lock()
 
     @property
     def is_timed(self) -> bool:
@@ -352,13 +349,6 @@ class Brake:
         endings = map(self._ending, refitted)
         in_time = (seconds for seconds in endings if seconds <= self.seconds_left)
         self.reserved = next(in_time, self._ending(best[:1]))
-
-    def saw(self, *, failure: bool) -> None:
-        """Count consecutive failures."""
-        with self._lock:
-            self._failures = self._failures + 1 if failure else 0
-            if self._failures == self.budget.failures_in_a_row:
-                self.stopped = f"{self._failures} configurations in a row had failed"
 
     def startable(self, missing: Sequence[Configuration]) -> Sequence[Configuration]:
         """Return what there is time to fit, with the encoders, fitted first."""

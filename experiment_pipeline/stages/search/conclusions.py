@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import pandas as pd
@@ -11,7 +11,6 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
     ModelResult,
-    Placement,
     TrainedModel,
 )
 from experiment_pipeline.stages.search.rungs import Rung
@@ -81,12 +80,6 @@ class Conclusion:
     path: tuple[Step, ...] = ()
     # estimate, where its next fit did not start for lack of time
     needed_seconds: float | None = None
-
-    @property
-    def placement(self) -> Placement | None:
-        """Where its last fit ran, if on a cluster."""
-        last = self.result or self.failure
-        return None if last is None else last.placement
 
     @classmethod
     def trained(
@@ -166,21 +159,14 @@ _COLUMNS = {
     "notes": "str",
     "traceback": "str",
 }
-# Further columns of a search on a cluster, from `Placement`.
-_PLACED = {
-    "worker": "str",
-    "attempts": "Int64",
-    "queue_seconds": "float64",
-    "read_seconds": "float64",
-}
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResults:
     """The table of results as it is stored."""
 
-    # a row for each declared configuration, in their order: (n, 18), and four columns
-    # more where fits ran on a cluster. `rung` is the share of the train rows that the
+    # a row for each declared configuration, in their order: (n, 18). `rung` is the
+    # share of the train rows that the
     # last fit had; scores at a rung below 1 are on a part of the test rows, and are
     # missing where nothing was fitted.
     rows: pd.DataFrame
@@ -204,11 +190,8 @@ class SearchResults:
         """Return the results; KeyError: a configuration has no conclusion."""
         by_key = {conclusion.key: conclusion for conclusion in conclusions}
         declared = [by_key[configuration.key] for configuration in configurations]
-        columns = dict(_COLUMNS)
-        if any(conclusion.placement is not None for conclusion in declared):
-            columns |= _PLACED
         rows = [_row(conclusion) for conclusion in declared]
-        table = pd.DataFrame(rows, columns=[*columns]).astype(columns)
+        table = pd.DataFrame(rows, columns=[*_COLUMNS]).astype(_COLUMNS)
         paths = {key: by_key[key].path for key in by_key if by_key[key].path}
         return cls(table, metric, digests, paths)
 
@@ -236,8 +219,6 @@ def _row(conclusion: Conclusion) -> dict[str, Any]:
     if (result := conclusion.result) is not None:
         row |= {name: getattr(result, name) for name in _MEASURED}
         row["notes"] = "; ".join(result.notes)
-    if conclusion.placement is not None:
-        row |= asdict(conclusion.placement)
     return row
 
 

@@ -81,9 +81,6 @@ class Done:
     key: str
     value: Any | None
     lost: str = ""  # why it has no value
-    worker: str = ""  # the last one
-    attempts: int = 1  # how many workers began it
-    queue_seconds: float = 0.0  # from submission to result, without those of the fit
 
 
 class Cluster:
@@ -136,7 +133,7 @@ class Cluster:
         cancels what waits.
         """
         waiting = deque(tasks)
-        running: dict[Future, tuple[str, float]] = {}  # key, and when it was submitted
+        running: dict[Future, str] = {}  # future → key
         ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         try:
             while waiting or running:
@@ -144,15 +141,14 @@ class Cluster:
                     key = waiting.popleft()
                     if may_start(key):
                         future = self._submit(key, function, tasks[key])
-                        running[future] = key, time.monotonic()
+                        running[future] = key
                         future.add_done_callback(ended.put)
                 # Not `as_completed`, which does not wake up for workers that join.
                 try:
                     future = ended.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
                     continue
-                key, submitted = running.pop(future)
-                yield self._done(future, key, submitted)
+                yield self._done(future, running.pop(future))
         finally:
             if running and self._client.status == "running":
                 with suppress(Exception):  # where the connection broke, nothing waits
@@ -170,15 +166,13 @@ class Cluster:
         with self._while_connected():
             return self._client.submit(perform, payload, key=name, pure=False)
 
-    def _done(self, future: "Future", key: str, submitted: float) -> Done:
+    def _done(self, future: "Future", key: str) -> Done:
         from distributed.scheduler import KilledWorker
 
         try:
             if future.status != "error":
                 with self._while_connected():
-                    value, worker, seconds = future.result()
-                waited = max(0.0, time.monotonic() - submitted - seconds)
-                return Done(key, value, worker=worker, queue_seconds=waited)
+                    return Done(key, future.result())
             error = future.exception()
         finally:
             future.release()
@@ -189,7 +183,7 @@ class Cluster:
                 f"{deaths} workers died while they ran this fit, the last one "
                 f"{worker}; often the memory of a worker is too small"
             )
-            return Done(key, None, lost, worker, attempts=deaths)
+            return Done(key, None, lost)
         if isinstance(error, StorageUnreachable):
             return Done(key, None, str(error))
         if isinstance(error, ImportError | AttributeError):
@@ -215,13 +209,10 @@ class Cluster:
         return ClusterError(culprit, problem, f"{remedy}, {again}")
 
 
-def perform(payload: bytes) -> tuple[Any, str, float]:
-    """Run a pickled function on a worker; return value, address and seconds."""
-    from distributed import get_worker
-
-    began = time.monotonic()
+def perform(payload: bytes) -> Any:
+    """Run a pickled function on a worker."""
     function, argument = pickle.loads(payload)  # noqa: S301 - the function came the same way
-    return function(argument), get_worker().address, time.monotonic() - began
+    return function(argument)
 
 
 @contextmanager

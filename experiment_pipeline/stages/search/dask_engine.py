@@ -42,11 +42,9 @@ from experiment_pipeline.stages.search.dask_cluster import (
 from experiment_pipeline.stages.search.fingerprints import code_of, fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.learners import import_libraries
-from experiment_pipeline.stages.search.learners.learner import Clock
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
     Outcome,
-    Placement,
 )
 from experiment_pipeline.stages.search.shared_work import Kept, SharedWork, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -202,7 +200,7 @@ class ClusterEngine(ExitStack):
             return outcome
 
         outcomes = _outcomes(cluster, tasks, brake)
-        yield from sweep.with_second_attempts(outcomes, by_itself, brake)
+        yield from sweep.with_second_attempts(outcomes, by_itself)
 
 
 def _outcomes(
@@ -215,17 +213,10 @@ def _outcomes(
 
     with closing(cluster.run(run_task, tasks, may_start=may_start)) as ended:
         for done in ended:
-            outcome, read_seconds = done.value or (_lost(done, tasks), 0.0)
-            if brake is not None:
-                brake.saw(failure=sweep.is_final_failure(outcome))
-            placement = Placement(
-                done.worker, done.attempts, done.queue_seconds, read_seconds
-            )
+            outcome = done.value or _lost(done, tasks)
             if isinstance(outcome, FailedConfiguration):
-                yield replace(outcome, fingerprint=done.key, placement=placement)
-            else:
-                result = replace(outcome.result, placement=placement)
-                yield replace(outcome, result=result)
+                outcome = replace(outcome, fingerprint=done.key)
+            yield outcome
 
 
 def _lost(done: Done, tasks: Mapping[str, Task]) -> FailedConfiguration:
@@ -238,10 +229,9 @@ def _lost(done: Done, tasks: Mapping[str, Task]) -> FailedConfiguration:
     )
 
 
-def run_task(task: Task) -> tuple[Outcome, float]:
-    """Fit a configuration in this thread of a worker; return the outcome, and seconds
-    of reading. Raises ClusterError: other software; EntryCorrupt: a shared file is gone
-    or damaged.
+def run_task(task: Task) -> Outcome:
+    """Fit a configuration in this thread of a worker. Raises ClusterError: other
+    software; EntryCorrupt: a shared file is gone or damaged.
     """
     sweep.parse_one_at_a_time()
     _one_thread_each(threading.get_ident())
@@ -249,12 +239,9 @@ def run_task(task: Task) -> tuple[Outcome, float]:
     if differing := differences(task.software, software(configuration.algorithm)):
         raise ClusterError(_worker(), differing, SAME_SOFTWARE)
     import_libraries(task.algorithms, task.spec.task)
-    shared, reading = task.shared, Clock()
+    shared = task.shared
     try:
-        with reading:
-            work, sets = storage.patiently(
-                partial(_WORKS.get, shared.name, shared.read)
-            )
+        work, sets = storage.patiently(partial(_WORKS.get, shared.name, shared.read))
     except EntryCorrupt as damage:
         raise EntryCorrupt(
             damage.culprit,
@@ -262,8 +249,7 @@ def run_task(task: Task) -> tuple[Outcome, float]:
             fix="give every worker the storage of this process and its credentials; if "
             "it has them, run again, and no other search of the experiment beside it",
         ) from None
-    outcome = sweep.trained_or_failed(configuration, work, sets, task.spec)
-    return outcome, reading.wall_seconds
+    return sweep.trained_or_failed(configuration, work, sets, task.spec)
 
 
 @cache

@@ -1,8 +1,7 @@
 """The search by successive halving: rung after rung, each decided when it is complete.
 
 The outcome does not depend on the number of workers, on the order of the configurations
-or on kills in between. Budgets of seconds and of failures are the exception, which a
-note states.
+or on kills in between. A budget of seconds is the exception, which a note states.
 """
 
 import time
@@ -100,7 +99,7 @@ class SearchOutcome:
     results: SearchResults  # a row for each declared configuration
     cost: SearchCost  # of the fits of this run
     not_asked_for: Sequence[Conclusion]  # declared configurations beside `asked_for`
-    # whether a rerun would conclude the same; not where machine or failures ended it
+    # whether a rerun would conclude the same; not where a fit failed by the machine
     is_final: bool
 
 
@@ -136,7 +135,7 @@ def run_search(
         not_asked_for = [end for end in others if end.key not in progress.concluded]
     concluded = [*not_asked_for, *progress.concluded.values()]
     results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
-    return SearchOutcome(results, cost, not_asked_for, _is_final(concluded, spec))
+    return SearchOutcome(results, cost, not_asked_for, _is_final(concluded))
 
 
 def _listened(
@@ -163,10 +162,8 @@ def _listened(
         listen(note)
 
 
-def _is_final(concluded: Sequence[Conclusion], spec: ExperimentSpec) -> bool:
+def _is_final(concluded: Sequence[Conclusion]) -> bool:
     failures = [end.failure for end in concluded if end.failure is not None]
-    if failures and spec.budget.failures_in_a_row is not None:
-        return False
     return not any(failure.is_of_the_machine for failure in failures)
 
 
@@ -184,10 +181,6 @@ def search(
     if brake.is_timed:
         yield SearchNote(
             "a budget of time: what is trained depends on the speed of the machine"
-        )
-    if spec.budget.failures_in_a_row is not None and engine.workers > 1:
-        yield SearchNote(
-            "a budget of failures in a row: with several workers it depends on timing"
         )
     running = _HalvingRun(configurations, sets, spec, store, engine, brake)
     yield from running.events(alone=len(configurations) == 1)

@@ -1,7 +1,7 @@
 """The outcomes of a search: one per concluded configuration, then the table of all."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -20,7 +20,7 @@ from experiment_pipeline.reporting.outcome import (
 from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import ModelResult, Placement
+from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.metrics import metric_of
 
 # Rows of one screen; the stored table and the leaderboard's page have all.
@@ -42,8 +42,6 @@ def record_row(
         fingerprint=None if failure is None else failure.fingerprint,
         reason=conclusion.reason or None,
     )
-    if conclusion.placement is not None:
-        row = replace(row, **asdict(conclusion.placement))
     if result is None:
         return row
     if (seeds := result.seeds) is not None:
@@ -93,8 +91,6 @@ def configuration(
     facts["share of the train rows"] = conclusion.fraction
     facts["CPU seconds to fit"] = result.fit_cpu_seconds
     facts["cost"] = _cost_of(result)
-    if result.placement is not None:
-        facts["fitted by"] = _fitted_by(result.placement)
     facts["notes"] = Notes(result.notes)
     facts["reused"] = conclusion.reused
     # A fingerprint in one piece would push all others off the screen.
@@ -127,13 +123,6 @@ def _cost_of(result: ModelResult) -> str:
     if result.rounds is None:
         return cost
     return f"{cost}, {numbers.counted(result.rounds, 'boosting round')}"
-
-
-def _fitted_by(placement: Placement) -> str:
-    queue = numbers.measured(placement.queue_seconds)
-    read = numbers.measured(placement.read_seconds)
-    text = f"{placement.worker}, after {queue} s in the queue and {read} s to read"
-    return text if placement.attempts == 1 else f"{text}, {placement.attempts} attempts"
 
 
 def results(
@@ -172,8 +161,6 @@ def results(
         .loc[:, ["phase", "s"]]
     )
     facts["peak memory"] = numbers.megabytes(cost.peak_memory_bytes)
-    if not (workers := of_workers(rows)).empty:
-        facts["workers"] = Rows(workers)
     facts["shown below"] = first_of(len(rows))
     facts["results"] = Rows(_shown(ordered.head(MOST_SHOWN), metric, by_key))
     return Outcome(
@@ -257,31 +244,4 @@ def none_failed(rows: pd.DataFrame) -> Check:
             "failed": Rows(reasons.rename(columns={"error_type": "error"})),
             "tracebacks": Markdown(tracebacks or "none"),
         },
-    )
-
-
-def of_workers(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row of texts per worker of a cluster, the slowest first."""
-    if "worker" not in results:
-        return results[:0]
-    placed = results[results["worker"].fillna("") != ""]
-    fits = placed.groupby("worker").agg(
-        fits=("fit_wall_seconds", "count"),
-        tasks=("attempts", "size"),
-        attempts=("attempts", "sum"),
-        median=("fit_wall_seconds", "median"),
-        queue=("queue_seconds", "sum"),
-        read=("read_seconds", "sum"),
-    )
-    fits = fits.sort_values("median", ascending=False, kind="stable").head(MOST_SHOWN)
-    return pd.DataFrame(
-        {
-            "worker": fits.index,
-            "fits": [f"{count:,}" for count in fits["fits"]],
-            "failed": [f"{count:,}" for count in fits["tasks"] - fits["fits"]],
-            "s per fit": [*map(numbers.measured, fits["median"])],
-            "restarts": [f"{count:,.0f}" for count in fits["attempts"] - fits["tasks"]],
-            "s in the queue": [*map(numbers.measured, fits["queue"])],
-            "s to read": [*map(numbers.measured, fits["read"])],
-        }
     )

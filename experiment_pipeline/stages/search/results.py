@@ -32,16 +32,6 @@ class SeedSpread:
     fits: int
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where a fit ran on a cluster."""
-
-    worker: str  # its address
-    attempts: int  # how often it started; more than once where workers were lost
-    queue_seconds: float  # from its submission to the start of the last attempt
-    read_seconds: float  # until the worker had read the shared files
-
-
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """Scores of one fit."""
@@ -90,8 +80,6 @@ class ModelResult(Scores):
     averaged: int = 1  # the number of fits whose mean it predicts
     calibration: CalibrationMethod | None = None  # None: not calibrated
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
-    # where it ran on a cluster; None: on this machine
-    placement: Placement | None = None
 
     @property
     def is_composed(self) -> bool:
@@ -146,7 +134,6 @@ class FailedConfiguration:
     traceback: str
     # the error comes from the machine or the interpreter: another attempt may succeed
     is_of_the_machine: bool = False
-    placement: Placement | None = None  # as of `ModelResult`
 
     @property
     def in_words(self) -> str:

@@ -54,13 +54,9 @@ def train_configurations(
     parse_one_at_a_time()
 
     def fit(configuration: Configuration) -> Outcome | None:
-        if brake is None:
-            return trained_or_failed(configuration, work, sets, spec)
-        if not brake.may_start(configuration.key):
+        if brake is not None and not brake.may_start(configuration.key):
             return None
-        outcome = trained_or_failed(configuration, work, sets, spec)
-        brake.saw(failure=is_final_failure(outcome))
-        return outcome
+        return trained_or_failed(configuration, work, sets, spec)
 
     def in_threads() -> Generator[Outcome, None, None]:
         pool = ThreadPoolExecutor(workers, "fit", initializer=one_openmp_thread)
@@ -82,18 +78,12 @@ def train_configurations(
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
         work = share_work(ordered, sets, spec)
-        yield from with_second_attempts(in_threads(), by_itself, brake)
-
-
-def is_final_failure(outcome: Outcome) -> bool:
-    """Whether a fit has failed, and not because of the machine."""
-    return isinstance(outcome, FailedConfiguration) and not outcome.is_of_the_machine
+        yield from with_second_attempts(in_threads(), by_itself)
 
 
 def with_second_attempts(
     firsts: Generator[Outcome, None, None],
     by_itself: Callable[[FailedConfiguration], Outcome],
-    brake: Brake | None,
 ) -> Generator[Outcome, None, None]:
     """Yield outcomes; what failed by the machine is tried again after all others."""
     disturbed = list[FailedConfiguration]()
@@ -106,8 +96,6 @@ def with_second_attempts(
     for first in disturbed:
         second = by_itself(first)
         before = f"a first attempt ended with {first.error_type}: {first.reason}"
-        if brake is not None:
-            brake.saw(failure=isinstance(second, FailedConfiguration))
         if isinstance(second, FailedConfiguration):
             reason = f"{second.reason} (in a second attempt by itself; {before})"
             yield replace(second, reason=reason)

@@ -263,15 +263,6 @@ def test_without_time_for_all_the_best_go_first(monkeypatch):
     assert max(late) <= min(in_time)
 
 
-def test_failures_in_a_row_end_the_search():
-    """After two the others are not started, and say why."""
-    bad = one(f"{OWN}.Raises", strength=[1.0, 2.0, 3.0, 4.0])
-    spec = experiment(searched=[bad, one("linear")], budget={"failures_in_a_row": 2})
-    ran = run(spec, SETS, workers=1)
-    assert ran.counts == {"failed": 2, "not started": 3}
-    assert ran.conclusions["linear"].reason == "2 configurations in a row had failed"
-
-
 def test_others_are_settled_from_what_is_stored(memory, ran):
     """A run for some configurations reports the others as the search before
     left them.
@@ -294,7 +285,7 @@ def test_the_accounts_always_add_up(stored, ran, data):
     """
     names = data.draw(st.sets(st.sampled_from(sorted(stored.models))))
     wanted_keys = data.draw(st.sets(st.sampled_from(KEYS), min_size=1))
-    budgets = [{}, {"configurations": 3}, {"seconds": 2}, {"failures_in_a_row": 1}]
+    budgets = [{}, {"configurations": 3}, {"seconds": 2}]
     spec = experiment(budget=data.draw(st.sampled_from(budgets)))
     part = Memory({name: stored.models[name] for name in names})
     declared, ticks = configurations(spec), itertools.count()

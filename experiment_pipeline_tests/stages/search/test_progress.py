@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from experiment_pipeline.stages.search.conclusions import (
@@ -21,7 +20,6 @@ from experiment_pipeline.stages.search.conclusions import (
     concluded,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.page import of_workers
 from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
@@ -192,23 +190,3 @@ def test_conclusions_come_back_from_the_file(results):
     assert {conclusion.key: conclusion for conclusion in concluded(read, stored)} == {
         conclusion.key: conclusion for conclusion in CONCLUDED
     }
-
-
-def test_a_slow_worker_of_a_cluster_stands_first():
-    """With its fits, its restarts, and how long it waited; nothing without a
-    cluster.
-    """
-    fast, slow = ("tcp://a:1", 2.0, 1), ("tcp://b:1", 6.0, 2)
-    fits = [fast, fast, slow, ("tcp://b:1", None, 2), (None, None, None)]
-    rows = pd.DataFrame(fits, columns=["worker", "fit_wall_seconds", "attempts"])
-    rows = rows.assign(read_seconds=0.1, queue_seconds=0.2)
-    assert of_workers(rows).to_dict("list") == {
-        "worker": ["tcp://b:1", "tcp://a:1"],
-        "fits": ["1", "2"],
-        "failed": ["1", "0"],
-        "s per fit": ["6", "2"],
-        "restarts": ["2", "0"],
-        "s in the queue": ["0.4", "0.4"],
-        "s to read": ["0.2", "0.2"],
-    }
-    assert of_workers(rows.drop(columns="worker")).empty

@@ -16,7 +16,6 @@ import pytest
 
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.stages.search import features as encoders
-from experiment_pipeline.stages.search.budget import AfterSearch, Brake
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
@@ -306,16 +305,6 @@ def test_a_failure_has_two_attempts_at_most_and_says_so(fault, error, attempts):
     assert ("in a second attempt by itself" in failed.reason) == (attempts == 2)
     assert len(own_estimators.STARTED) == attempts
     assert isinstance(outcomes["linear"], TrainedModel)
-
-
-def test_a_disturbed_fit_is_no_failure_in_a_row():
-    """A limit of one failure does not end a search in which none failed for good."""
-    disturbed = one(f"{OWN}.Disturbed", strength=STRENGTHS)
-    spec = experiment([disturbed], budget={"failures_in_a_row": 1})
-    sets = training_sets()
-    brake = Brake(spec.budget, lambda: 0.0, AfterSearch(sets, 1), spec.metric)
-    outcomes = train_configurations(configurations(spec), sets, spec, 1, brake)
-    assert [type(outcome) for outcome in outcomes] == [TrainedModel] * len(STRENGTHS)
 
 
 # --- whole pipelines ---

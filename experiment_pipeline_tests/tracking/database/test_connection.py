@@ -166,13 +166,13 @@ def test_a_database_of_a_newer_package_is_left_alone():
 def as_an_older_package_made_it(engine: sa.Engine) -> None:
     """Without a table, a column and its place in a view, with a column that is gone."""
     view = VIEWS["leaderboards"].select
-    kept = [column for column in view.selected_columns if column.name != "worker"]
+    kept = [column for column in view.selected_columns if column.name != "note"]
     older = view.with_only_columns(*kept).compile(engine)
     with engine.begin() as connected:
         for statement in (
             "DROP VIEW leaderboards",
             "DROP TABLE evidence",
-            "ALTER TABLE configurations DROP COLUMN worker",
+            "ALTER TABLE configurations DROP COLUMN note",
             "ALTER TABLE configurations ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'",
             f"CREATE VIEW leaderboards AS {older}",
             "UPDATE alembic_version SET version_num = '0003'",
@@ -200,13 +200,13 @@ def test_an_older_database_keeps_its_rows_and_grants(each_database: str):
     engine.dispose()
     connection.opened.cache_clear()
     evidence = EvidenceRow(kind="split seed", number=1, what="seed 1")
-    later = [RunFacts(status="accepted"), replace(row, worker="w"), evidence]
+    later = [RunFacts(status="accepted"), replace(row, note="n"), evidence]
     RunRecord("e", "after").record(later)
     engine = database()
     assert connection.version_of(engine) == connection.HEAD
     board = pd.read_sql("SELECT * FROM leaderboards ORDER BY run_id", engine)
     assert board["run_id"].tolist() == ["after", "before"]
-    assert board["worker"].fillna("").tolist() == ["w", ""]
+    assert board["note"].fillna("").tolist() == ["n", ""]
     if each_database == "postgresql":
         granted = "SELECT table_name FROM information_schema.role_table_grants"
         names = pd.read_sql(f"{granted} WHERE grantee = 'reader'", engine)["table_name"]

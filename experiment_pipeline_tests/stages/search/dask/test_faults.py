@@ -150,7 +150,7 @@ def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: P
     with dask.connected() as cluster:
         wait_until(lambda: cluster.places() == 3, SOON)
         done = run(cluster, tasks)
-    assert (done["killer"].value, done["killer"].attempts) == (None, 2)
+    assert done["killer"].value is None
     assert (done["killer"].lost or "").startswith(
         "2 workers died while they ran this fit, the la"
     )
