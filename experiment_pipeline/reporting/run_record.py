@@ -237,9 +237,7 @@ class ConfigurationRow(RecordRow, table="configurations", keys=("key",), merged=
     train_score: Annotated[Number, "in units of the metric"] = None
     seed_mean: Annotated[Number, "mean of its test scores with several seeds"] = None
     seed_deviation: Annotated[Number, "their standard deviation"] = None
-    calibration: Annotated[
-        Text, "sigmoid or isotonic; null: probabilities as they are"
-    ] = None
+    calibration: Annotated[Text, "sigmoid; null: probabilities as they are"] = None
     fit_cpu_seconds: Annotated[Number, "of the fit"] = None
     fit_wall_seconds: Annotated[Number, "of the fit"] = None
     predict_microseconds_per_row: Annotated[Number, "of predicting the test rows"] = (

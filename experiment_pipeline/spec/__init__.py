@@ -12,7 +12,6 @@ from experiment_pipeline.spec.operation import DaskEngine as DaskEngine
 from experiment_pipeline.spec.operation import Engine as Engine
 from experiment_pipeline.spec.operation import Retention as Retention
 from experiment_pipeline.spec.search import Budget as Budget
-from experiment_pipeline.spec.search import CalibrationMethod as CalibrationMethod
 from experiment_pipeline.spec.search import Costs as Costs
 from experiment_pipeline.spec.search import Criterion as Criterion
 from experiment_pipeline.spec.search import CrossValidation as CrossValidation

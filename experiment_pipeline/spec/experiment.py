@@ -378,7 +378,7 @@ class ExperimentSpec(Closed):
         for key in ("positive_class", "costs"):
             if self.task != "binary" and getattr(self, key) is not None:
                 yield (key,)
-        if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
+        if self.calibrate == "sigmoid" and self.task == "regression":
             yield ("calibrate",)
         measures = {"multiclass": "accuracy", "regression": "mean_absolute_error"}
         measured = measures.get(self.task, ("selection_rate", "equalized_odds"))

@@ -150,9 +150,6 @@ class Search(Closed):
         return self.features if isinstance(self.features, tuple) else (self.features,)
 
 
-CalibrationMethod = Literal["sigmoid", "isotonic"]
-
-
 class Seeds(Closed):
     """How often a configuration is fitted on all train rows, each time with another
     random seed.
@@ -168,11 +165,11 @@ class Seeds(Closed):
 
 SeedsSetting = Annotated[Seeds | None, alone("fits", Seeds, int)]
 CalibrateSetting = Annotated[
-    Literal[CalibrationMethod, "off"] | None,
+    Literal["sigmoid", "off"] | None,
     # A YAML 1.1 reader, such as Dagster's, reads an unquoted off as false.
     BeforeValidator(
         lambda value: "off" if value is False else value,
-        json_schema_input_type=Literal[CalibrationMethod, "off", False],
+        json_schema_input_type=Literal["sigmoid", "off", False],
     ),
 ]
 

@@ -5,7 +5,7 @@ name the class that adds the check, `orchestration.instance.GuardedInstance`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -86,7 +86,18 @@ def write_guard() -> tuple[Path, list[str]]:
             fix=f'Choose a folder, such as: export {HOME}="$PWD/.dagster_home"',
         )
     path = settings_file()
-    settings = _settings(path)
+    missing = _missing_keys(_settings(path), path)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    if missing:
+        text += "".join(_LINES[key] for key in missing)
+        write_bytes(location(str(path)), text.encode())
+    return path, missing
+
+
+def _missing_keys(settings: Mapping[str, Any], path: Path) -> list[str]:
+    """The keys to add; InvalidExperiment: another class decides about requests."""
     if settings.get("instance_class", _GUARDED) != _GUARDED:
         raise InvalidExperiment(
             str(path),
@@ -96,13 +107,7 @@ def write_guard() -> tuple[Path, list[str]]:
     missing = [key for key in _LINES if key not in settings]
     if "storage" in missing and _PARTS_OF_STORAGE & settings.keys():
         missing.remove("storage")
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if text and not text.endswith("\n"):
-        text += "\n"
-    if missing:
-        text += "".join(_LINES[key] for key in missing)
-        write_bytes(location(str(path)), text.encode())
-    return path, missing
+    return missing
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_the_schema_is_one_and_knows_every_key():
             if key not in {"name", "task"}
         ),
         *(("halving", value) for value in ("on", False)),
-        *(("calibrate", value) for value in ("off", False, "isotonic")),
+        *(("calibrate", value) for value in ("off", False, "sigmoid")),
         ("seeds", {"fits": 3, "average": True}),
         ("evaluation", "test_set"),
         ("engine", {"dask": {"address": "tcp://10.0.0.7:8786", "insecure": True}}),

@@ -187,7 +187,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         ["text", "text"],
         "search.0.features: the list is empty or names an",
     ),
-    ("calibrate", True, "calibrate: true should be 'sigmoid', 'isotonic' or 'off'"),
+    ("calibrate", True, "calibrate: true should be 'sigmoid' or 'off'"),
     (
         "halving",
         None,

@@ -119,7 +119,7 @@ class ChosenModel:
         for member in self.members:
             on_test = _test_predictions(store, member.result.fingerprint)
             calibrators.append(
-                averaging.learn_calibration("sigmoid", on_test, y, classes, weights)
+                averaging.learn_calibration(on_test, y, classes, weights)
             )
         where = numbers.evaluated(board.evaluation).where
         note = (

@@ -5,10 +5,7 @@ Both predict what an ordinary `fit` would, and load without this package. sigmoi
 scaling (1999) with his targets, fitted on the log odds: a logistic recalibration (Cox
 1958), in which other class weights are a shift (Elkan 2001). Several classes are
 calibrated jointly on all log probabilities: Dirichlet calibration (Kull et al. 2019),
-with an L2 penalty on the change. isotonic: the best increasing step function, bounded
-by the same targets; it needs more rows (Niculescu-Mizil and Caruana 2005). There,
-several classes are calibrated one against the rest and divided by their sum (Zadrozny
-and Elkan 2002).
+with an L2 penalty on the change.
 """
 
 from collections.abc import Sequence
@@ -17,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from experiment_pipeline.spec import CalibrationMethod
 from experiment_pipeline.statistics.scores import of_each_class
 
 _TOGETHER = "temperature"
@@ -64,12 +60,9 @@ def label_encoder(classes: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Calibrators:
-    """Fitted calibrators of one model."""
+    """The fitted calibrator of one model."""
 
-    method: CalibrationMethod
-    # binary: one, for the second column; several classes: one for all columns, or one
-    # per column
-    calibrators: tuple[Any, ...]
+    calibrator: Any  # of the second of two columns, or of all of several
     # Class code of each column of the model's probabilities: an estimator sorts its
     # classes.
     order: tuple[int, ...]
@@ -80,16 +73,9 @@ class Calibrators:
         """
         columns = of_each_class(prediction)[:, list(self.order)]
         if len(self.order) == 2:
-            second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
+            second: np.ndarray = self.calibrator.predict(columns[:, 1])
             return second if self.order[1] == 1 else 1 - second
-        if len(self.calibrators) == 1:
-            calibrated = self.calibrators[0].predict(columns)
-        else:
-            against_rest = [
-                calibrator.predict(column)
-                for calibrator, column in zip(self.calibrators, columns.T, strict=True)
-            ]
-            calibrated = _as_shares(np.column_stack(against_rest))
+        calibrated = self.calibrator.predict(columns)
         return np.asarray(calibrated[:, np.argsort(self.order)])
 
     def around(self, estimator: Any) -> Any:
@@ -103,11 +89,10 @@ class Calibrators:
         within = averaged([estimator], list(codes), names=["model"])
         # With this method scikit-learn takes the probabilities of all classes from one
         # calibrator.
-        together = len(codes) > 2 and len(self.calibrators) == 1
-        method = _TOGETHER if together else self.method
+        method = _TOGETHER if len(codes) > 2 else "sigmoid"
         whole = CalibratedClassifierCV(within, method=method)
         pair = _CalibratedClassifier(
-            within, list(self.calibrators), classes=codes, method=method
+            within, [self.calibrator], classes=codes, method=method
         )
         vars(whole).update(
             classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair]
@@ -115,15 +100,7 @@ class Calibrators:
         return whole
 
 
-def _as_shares(probabilities: np.ndarray) -> np.ndarray:
-    """Each row (n, k) divided by its sum; even shares where that is 0."""
-    even = np.full_like(probabilities, 1 / probabilities.shape[1])
-    total = probabilities.sum(axis=1, keepdims=True)
-    return np.divide(probabilities, total, out=even, where=total != 0)
-
-
 def learn_calibration(
-    method: CalibrationMethod,
     prediction: np.ndarray,
     y: np.ndarray,
     order: Sequence[int],
@@ -132,15 +109,11 @@ def learn_calibration(
     """Learn calibrators from out-of-fold predictions; `y` (n,) has the class codes."""
     columns = of_each_class(prediction)[:, list(order)]
     is_class = (y[:, None] == list(order)).astype(np.float64)
-    if len(order) > 2 and method == "sigmoid":
-        calibrators = [_together(columns, is_class, weights)]
+    if len(order) > 2:
+        calibrator = _together(columns, is_class, weights)
     else:
-        learn = _sigmoid if method == "sigmoid" else _isotonic
-        places = [1] if len(order) == 2 else range(len(order))
-        calibrators = [
-            learn(columns[:, place], is_class[:, place], weights) for place in places
-        ]
-    return Calibrators(method, tuple(calibrators), tuple(order))
+        calibrator = _sigmoid(columns[:, 1], is_class[:, 1], weights)
+    return Calibrators(calibrator, tuple(order))
 
 
 def calibrated_across(
@@ -151,7 +124,6 @@ def calibrated_across(
     for fold in np.unique(folds):
         rows, fitted_on = folds == fold, folds != fold
         calibrators = learn_calibration(
-            "sigmoid",
             prediction[fitted_on],
             y[fitted_on],
             order,
@@ -165,8 +137,8 @@ def calibration_in(estimator: Any, classes: Sequence[Any]) -> Calibrators:
     """Return the calibrators of a model that `Calibrators.around` made."""
     (pair,) = estimator.calibrated_classifiers_
     order = tuple(list(classes).index(label) for label in estimator.classes_)
-    method = "sigmoid" if estimator.method == _TOGETHER else estimator.method
-    return Calibrators(method, tuple(pair.calibrators), order)
+    (calibrator,) = pair.calibrators
+    return Calibrators(calibrator, order)
 
 
 def uncalibrated(estimator: Any) -> Any:
@@ -243,18 +215,3 @@ def _after(low: float, high: float, scale: Any, calibrator: Any) -> Any:
 
     clip = FunctionTransformer(np.clip, kw_args={"a_min": low, "a_max": high})
     return make_pipeline(clip, FunctionTransformer(scale), calibrator)
-
-
-def _isotonic(
-    probability: np.ndarray, is_class: np.ndarray, weights: np.ndarray | None
-) -> Any:
-    from sklearn.isotonic import IsotonicRegression
-
-    counts = np.ones(len(is_class)) if weights is None else weights
-    positive, negative = counts[is_class == 1].sum(), counts[is_class == 0].sum()
-    steps = IsotonicRegression(
-        y_min=1 / (negative + 2),
-        y_max=(positive + 1) / (positive + 2),
-        out_of_bounds="clip",
-    )
-    return steps.fit(probability, is_class, weights)

@@ -260,13 +260,7 @@ def _draw(generator: np.random.Generator, space: Range | tuple[Scalar, ...]) -> 
 
 def _keys(drafts: Sequence[_Unkeyed]) -> list[str]:
     """Name them; where names coincide, add values that differ, in the end digests."""
-    names = {draft.algorithm: _class_name(draft.algorithm) for draft in drafts}
-    counts = Counter(names.values())
-    # The class of an import path, or the path where two share a class name.
-    heads = {
-        algorithm: _escaped(algorithm if counts[name] > 1 else name)
-        for algorithm, name in names.items()
-    }
+    heads = _heads(drafts)
     keys = [_key(draft, heads, draft.searched) for draft in drafts]
     for places in _collisions(keys):
         differing = _differing([drafts[place] for place in places])
@@ -278,6 +272,16 @@ def _keys(drafts: Sequence[_Unkeyed]) -> list[str]:
             draft = drafts[place]
             keys[place] = draft.name or _marked(draft, heads, digits)
     return keys
+
+
+def _heads(drafts: Sequence[_Unkeyed]) -> dict[str, str]:
+    """Algorithm → its class, or the import path where two share a class name."""
+    names = {draft.algorithm: _class_name(draft.algorithm) for draft in drafts}
+    counts = Counter(names.values())
+    return {
+        algorithm: _escaped(algorithm if counts[name] > 1 else name)
+        for algorithm, name in names.items()
+    }
 
 
 def _class_name(algorithm: str) -> str:

@@ -114,7 +114,7 @@ def build_features(
     """
     numbers, texts = column_kinds(table, features)
     is_onehot = encoder in ("onehot", NGRAMS)
-    sparse = encoder == NGRAMS or (is_onehot and _is_large(table, numbers, texts))
+    sparse = is_onehot and _is_sparse(encoder, table, numbers, texts)
     of_words = list[str]()
     if encoder == NGRAMS:
         of_words = columns_of_many_texts(distinct_texts(table, texts))
@@ -122,42 +122,43 @@ def build_features(
     if numbers:
         steps = _scaled_steps() if is_onehot else _number_steps(table, numbers)
         parts.append(("numbers", make_pipeline(*steps), numbers))
+    in_words = {name: make_pipeline(*_ngram_steps(table[name])) for name in of_words}
+    learnt = {**in_words, **many}
+    # A column that is named alone arrives as a Series, which pandas can read as text.
     for number, name in enumerate(texts):
-        # A column that is named alone arrives as a Series, which pandas can read as
-        # text.
-        if name in many:
-            part = many[name]
-        elif name in of_words:
-            part = make_pipeline(*_ngram_steps(table[name]))
-        else:
-            part = text_pipeline(encoder, sparse=sparse)
+        part = learnt[name] if name in learnt else text_pipeline(encoder, sparse=sparse)
         parts.append((f"text_{number}", part, name))
-    weights = _by_length(table[of_words])
     return ColumnTransformer(
         [*parts, *further],
         sparse_threshold=1.0 if sparse else 0.0,
-        transformer_weights={
-            f"text_{texts.index(name)}": weight for name, weight in weights.items()
-        }
-        or None,
+        transformer_weights=_by_length(table, texts, of_words) or None,
     )
 
 
-def _by_length(texts: pd.DataFrame) -> dict[str, float]:
-    """Return the weight of each column of texts among them.
+def _by_length(
+    table: pd.DataFrame, texts: Sequence[str], of_words: Sequence[str]
+) -> dict[str, float]:
+    """Return part → its weight, of the columns that are read as words.
 
     TF-IDF has the length 1: without a weight, each n-gram of a short text would count
     more than one of a long text (of tweets .79 instead of .81 were right).
     """
-    letters = {str(name): letters_of(texts[name]) for name in texts.columns}
+    letters = {name: letters_of(table[name]) for name in of_words}
     longest = max(letters.values(), default=1.0)
-    return {name: (mean / longest) ** 0.5 for name, mean in letters.items()}
+    return {
+        f"text_{texts.index(name)}": (mean / longest) ** 0.5
+        for name, mean in letters.items()
+    }
 
 
-def _is_large(
-    table: pd.DataFrame, numbers: Sequence[str], texts: Sequence[str]
+def _is_sparse(
+    encoder: Features, table: pd.DataFrame, numbers: Sequence[str], texts: Sequence[str]
 ) -> bool:
-    """Whether a dense one-hot table would be too large."""
+    """Whether one-hot columns are sparse: those of n-grams, and where a dense table
+    would be too large.
+    """
+    if encoder == NGRAMS:
+        return True
     # Each number may get an indicator, each text a column for missing.
     columns = 2 * len(numbers)
     for name in texts:

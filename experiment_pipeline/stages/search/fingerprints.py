@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Features, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Features, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, NGRAMS, STACKED, competes
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -106,9 +106,7 @@ def code_of(algorithm: str) -> dict[str, Any]:
     return {name: installed_version(name) for name in ALGORITHMS[algorithm].libraries}
 
 
-def calibration_of(
-    configuration: Configuration, spec: ExperimentSpec
-) -> CalibrationMethod | None:
+def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> str | None:
     """Return how to calibrate: as the YAML says, else only if it reweights classes."""
     is_classifier = spec.task != "regression" and competes(configuration.algorithm)
     if spec.calibrate == "off" or not is_classifier:

@@ -23,7 +23,6 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EmptySet, TrainingError
 from experiment_pipeline.spec import (
-    CalibrationMethod,
     CrossValidation,
     ExperimentSpec,
     Features,
@@ -74,9 +73,6 @@ from experiment_pipeline.table.table import slices, spilled
 
 # With fewer rows of the rarest class, the two parameters of a sigmoid are a guess.
 FEWEST_TO_CALIBRATE = 20
-# With fewer rows of the rarest class, isotonic steps overfit. Simulated, they add a log
-# loss of .015 with 55 positives, .010 with 180, .004 with 730; a sigmoid at most .001.
-FEWEST_FOR_ISOTONIC = 500
 
 # Rows on which the predictions of two fits are compared, to see whether the seed
 # matters.
@@ -177,8 +173,7 @@ class Composed:
     # (fits, n_test, …) the predictions of each fit; None: there is one
     by_seed: np.ndarray | None = None
     averaged: int = 1  # of how many fits it is the mean
-    # how its probabilities were calibrated
-    calibration: CalibrationMethod | None = None
+    calibration: str | None = None  # "sigmoid"; None: not calibrated
 
 
 def folds_to_calibrate(
@@ -194,7 +189,7 @@ def folds_to_calibrate(
     try:
         return folds_of(sets.train, spec, five, sets.features)
     except EmptySet:
-        # One cluster cannot be cut: `_method` notes that the model is not calibrated.
+        # One cluster cannot be cut: `_calibrates` notes that the model is not.
         return ()
 
 
@@ -206,18 +201,16 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
     fits = _distinct_fits(requests, work)
     average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
     members = fits if average else fits[:1]
-    method, notes = _method(request, work)
+    calibrates, notes = _calibrates(request, work)
     if len(fits) < len(requests):
         notes = [_DRAWS_NOTHING, *notes]
     whole = _together(fits, members, notes)
-    if not average and method is None:
+    if not average and not calibrates:
         return whole
     requests = requests[: len(members)]
     estimator = _restored(requests, members)
-    if method is not None:
-        whole, calibrators = _calibrated(
-            whole, method, estimator.classes_, requests, work
-        )
+    if calibrates:
+        whole, calibrators = _calibrated(whole, estimator.classes_, requests, work)
         estimator = calibrators.around(estimator)
     return _as_stored(whole, estimator, request, work)
 
@@ -335,13 +328,10 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> Composed:
     return Composed(fitted, on_test, sum(fit.predict_seconds for fit in fits))
 
 
-def _method(
-    request: FitRequest, work: SharedWork
-) -> tuple[CalibrationMethod | None, list[str]]:
-    """How to calibrate on these rows, and a note if the YAML says otherwise."""
-    method = fingerprints.calibration_of(request.configuration, request.spec)
-    if method is None:
-        return None, []
+def _calibrates(request: FitRequest, work: SharedWork) -> tuple[bool, list[str]]:
+    """Whether to calibrate on these rows, and a note if the YAML says otherwise."""
+    if fingerprints.calibration_of(request.configuration, request.spec) is None:
+        return False, []
     counts = np.bincount(work.y_train)
     rows = fewest = int(counts.min())
     if not work.folds:
@@ -353,16 +343,12 @@ def _method(
     has = f"the rarest class has {rows:,} train rows"
     if rows < FEWEST_TO_CALIBRATE or not fewest:
         few = f"fewer than the {FEWEST_TO_CALIBRATE} needed"
-        return None, [f"not calibrated: {has}, {few}"]
-    if method == "isotonic" and rows < FEWEST_FOR_ISOTONIC:
-        few = f"isotonic steps overfit below {FEWEST_FOR_ISOTONIC}"
-        return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
-    return method, []
+        return False, [f"not calibrated: {has}, {few}"]
+    return True, []
 
 
 def _calibrated(
     whole: Composed,
-    method: CalibrationMethod,
     labels: np.ndarray,
     requests: Sequence[FitRequest],
     work: SharedWork,
@@ -374,15 +360,13 @@ def _calibrated(
         if sets.folds:
             # The predictions of a cross-validation are out of fold. Each fold is
             # calibrated on the others, the model on all.
-            learn = partial(learn_calibration, method, order=order)
+            learn = partial(learn_calibration, order=order)
             learnt = learn(on_test, work.y_test, weights=work.w_test)
             on_test = _cross_calibrated(learn, on_test, sets, work)
         else:
             rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
             weights = None if work.w_train is None else work.w_train[rows]
-            learnt = learn_calibration(
-                method, predicted, work.y_train[rows], order, weights
-            )
+            learnt = learn_calibration(predicted, work.y_train[rows], order, weights)
     fitted = replace(
         whole.fitted,
         cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
@@ -392,7 +376,7 @@ def _calibrated(
     if by_seed is not None:
         by_seed = np.stack([learnt.applied(predicted) for predicted in by_seed])
     whole = replace(
-        whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method
+        whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration="sigmoid"
     )
     return whole, learnt
 

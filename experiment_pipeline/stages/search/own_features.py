@@ -120,22 +120,22 @@ class OwnTransformer:
     def _check_columns(
         self, transformed: pd.DataFrame, beside: Collection[str], names: Sequence[str]
     ) -> None:
-        if {*map(type, transformed)} != {str} or not transformed.columns.is_unique:
+        columns = list(transformed)
+        if {*map(type, columns)} != {str} or not transformed.columns.is_unique:
             raise self._refused(
-                f"its column names are not distinct texts: {listed(transformed)}"
+                f"its column names are not distinct texts: {listed(columns)}"
             )
-        taken = [name for name in transformed if name in beside]
-        if taken:
-            raise self._refused(
-                f"it returns {listed(taken)}, a column that is not a feature"
-            )
-        if names and list(transformed) != list(names):
-            raise self._refused(
-                f"the columns differ from those of the fit: {listed(transformed)}"
-            )
-        unfit = [name for name in transformed if kind_of(transformed[name]) in UNFIT]
-        if unfit:
-            raise self._refused(f"no model can read the type of {listed(unfit)}")
+        taken = transformed.columns.intersection([*beside], sort=False)
+        unfit = [name for name in columns if kind_of(transformed[name]) in UNFIT]
+        problem = ""
+        if len(taken):
+            problem = f"it returns {listed(taken)}, a column that is not a feature"
+        elif names and columns != list(names):
+            problem = f"the columns differ from those of the fit: {listed(columns)}"
+        elif unfit:
+            problem = f"no model can read the type of {listed(unfit)}"
+        if problem:
+            raise self._refused(problem)
 
     def _check_not_empty(
         self, transformed: pd.DataFrame, rows: pd.DataFrame, features: Sequence[str]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from experiment_pipeline.spec import CalibrationMethod, Features, Scalar
+from experiment_pipeline.spec import Features, Scalar
 from experiment_pipeline.spec.algorithms import model_file
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.storage.arrays import array_of, npy
@@ -78,7 +78,7 @@ class ModelResult(Scores):
     # to load it, beyond `persistence.TRUSTED_TYPES`
     trusted_types: tuple[str, ...] = ()
     averaged: int = 1  # the number of fits whose mean it predicts
-    calibration: CalibrationMethod | None = None  # None: not calibrated
+    calibration: str | None = None  # None: not calibrated
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
 
     @property

@@ -17,7 +17,7 @@ import pandas as pd
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow, EvidenceRow
-from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import (
     cluster_in_words,
     weights_in_words,
@@ -179,7 +179,7 @@ class ValidationReport(Examination):
     # of a reweighted model that is not calibrated
     miscalibration: Miscalibration | None
     # of its probabilities; None: not calibrated
-    calibrated_by: CalibrationMethod | None
+    calibrated_by: str | None
     # metric → number of clusters that determines its uncertainty: those of the rarest
     # class for a metric that compares classes, else all
     clusters_that_count: Mapping[str, int]

@@ -39,39 +39,26 @@ def uneven(classes: tuple[str, ...], n: int = 1_500) -> tuple[np.ndarray, np.nda
     return X, np.asarray(classes)[np.argmax(scores + noise, axis=1)]
 
 
-def calibrated_model(method: Any, X: np.ndarray, y: np.ndarray) -> Any:
+def calibrated_model(X: np.ndarray, y: np.ndarray) -> Any:
     """The full model, calibrated on predictions of the folds."""
     model = GaussianNB().fit(X, y)
     left_out = cross_val_predict(GaussianNB(), X, y, cv=FOLDS, method="predict_proba")
     order = range(len(model.classes_))
     prediction = left_out[:, 1] if len(order) == 2 else left_out
     codes = np.searchsorted(model.classes_, y)
-    return learn_calibration(method, prediction, codes, order).around(model)
+    return learn_calibration(prediction, codes, order).around(model)
 
 
-@pytest.mark.parametrize(
-    ("method", "classes"),
-    [("sigmoid", NO_YES), ("isotonic", NO_YES), ("isotonic", ABC)],
-)
-def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: tuple):
-    """Of log odds; steps within the bounds that keep a row from certainty. It is stored
-    to the bit.
-    """
-    X, y = uneven(classes)
-    model = ByLogOdds() if method == "sigmoid" else GaussianNB()
-    theirs = CalibratedClassifierCV(model, method=method, cv=FOLDS, ensemble=False)
+def test_it_is_what_scikit_learn_learns_of_the_same_folds():
+    """Of log odds. It is stored to the bit."""
+    X, y = uneven(NO_YES)
+    theirs = CalibratedClassifierCV(ByLogOdds(), cv=FOLDS, ensemble=False)
     expected = theirs.fit(X, y).predict_proba(X)
-    ours = calibrated_model(method, X, y)
+    ours = calibrated_model(X, y)
     predicted = ours.predict_proba(X)
     assert list(ours.classes_) == list(theirs.classes_)
     assert (ours.predict(X) == theirs.predict(X)).mean() > 0.999
-    tolerance, within = 2e-4, np.full(len(X), fill_value=True)
-    if method == "isotonic":
-        # Between the last step and the bound the line is another one.
-        tolerance, within = 3e-3, ((expected > 0.02) & (expected < 0.98)).all(axis=1)
-        assert 0 < predicted.min() < predicted.max() < 1
-    assert within.sum() > 300
-    assert predicted[within] == pytest.approx(expected[within], abs=tolerance)
+    assert predicted == pytest.approx(expected, abs=2e-4)
     stored = persistence.to_bytes(ours)
     loaded = persistence.from_bytes(stored)
     assert np.array_equal(loaded.predict_proba(X), predicted)
@@ -85,7 +72,7 @@ def test_several_classes_are_calibrated_together():
     y = (generator.random((len(truth), 1)) > np.cumsum(truth, axis=1)).sum(axis=1)
     wrong = np.sqrt(truth) * [1.0, 0.4, 2.0]
     wrong = wrong[:, [2, 0, 1]] / wrong.sum(axis=1, keepdims=True)
-    calibrated = learn_calibration("sigmoid", wrong, y, range(3)).applied(wrong)
+    calibrated = learn_calibration(wrong, y, range(3)).applied(wrong)
     regression = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1_000)
     expected = regression.fit(np.log(wrong), y).predict_proba(np.log(wrong))
     assert np.abs(calibrated - expected).mean() < 0.005
@@ -94,7 +81,7 @@ def test_several_classes_are_calibrated_together():
         for probabilities in (truth, wrong, calibrated)
     )
     assert after - best < 0.01 * (before - best)
-    few = learn_calibration("sigmoid", truth[:500], y[:500], range(3))
+    few = learn_calibration(truth[:500], y[:500], range(3))
     loss = score("log_loss", y, few.applied(truth))
     assert loss < best + 0.01, "few rows move what is right by little"
 
@@ -102,26 +89,22 @@ def test_several_classes_are_calibrated_together():
 def test_calibrators_of_several_classes_are_found_in_a_stored_model():
     """A refit takes those that were judged."""
     X, y = uneven(ABC)
-    model = calibrated_model("sigmoid", X, y)
+    model = calibrated_model(X, y)
     stored = persistence.to_bytes(model)
     calibrators = calibration_in(persistence.from_bytes(stored), ABC)
-    assert (calibrators.method, len(calibrators.calibrators)) == ("sigmoid", 1)
     plain = GaussianNB().fit(X, y).predict_proba(X)
     assert np.array_equal(calibrators.applied(plain), model.predict_proba(X))
 
 
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(
-    method: Any,
-):
+def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts():
     """A model that keeps its classes unsorted is calibrated as the one that
     sorts them.
     """
     X, y = uneven(NO_YES)
     positive = GaussianNB().fit(X, y).predict_proba(X)[:, 1]
     codes = (y == "yes").astype(int)
-    sorted_first = learn_calibration(method, positive, codes, [1, 0])
-    sorted_last = learn_calibration(method, positive, codes, [0, 1])
+    sorted_first = learn_calibration(positive, codes, [1, 0])
+    sorted_last = learn_calibration(positive, codes, [0, 1])
     expected = pytest.approx(sorted_last.applied(positive), abs=1e-5)
     assert sorted_first.applied(positive) == expected
     turned = GaussianNB().fit(X, np.where(y == "yes", "a", "b"))
@@ -141,13 +124,12 @@ def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid():
     y = (generator.random(5_000) < truth).astype(int)
     votes = generator.binomial(50, truth) / 50
     assert (votes == 0).mean() > 0.1
-    calibrated = learn_calibration("sigmoid", votes, y, [0, 1]).applied(votes)
+    calibrated = learn_calibration(votes, y, [0, 1]).applied(votes)
     assert np.isfinite(calibrated).all()
     assert np.abs(calibrated - truth).mean() < 0.05
 
 
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_weights_of_rows_count(method: Any):
+def test_weights_of_rows_count():
     """A row of weight two is two rows; a sigmoid of all is another one than
     of a part.
     """
@@ -157,7 +139,7 @@ def test_weights_of_rows_count(method: Any):
 
     def calibrated(rows: Any, weights: np.ndarray | None = None) -> np.ndarray:
         is_yes = (y[rows] == "yes").astype(int)
-        learnt = learn_calibration(method, probability[rows], is_yes, [0, 1], weights)
+        learnt = learn_calibration(probability[rows], is_yes, [0, 1], weights)
         return learnt.applied(probability)
 
     weighted = calibrated(np.arange(400), weights)

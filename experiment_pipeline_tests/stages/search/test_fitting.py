@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit
 
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
-from experiment_pipeline.stages.search import averaging, fitting
+from experiment_pipeline.stages.search import averaging
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import (
     encoder_fingerprint,
@@ -210,7 +210,7 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them():
     """
     sets, _ = imbalanced(6_000, shift=1.0)
     spec = experiment(
-        [one("lightgbm", num_iterations=10)], calibrate="isotonic", metric="log_loss"
+        [one("lightgbm", num_iterations=10)], calibrate="sigmoid", metric="log_loss"
     )
     model = train_one(spec, sets)
     assert model.result.notes == ()
@@ -220,7 +220,7 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them():
     for fold in cut:
         fitted = refit(configuration, 10, sets.train[fold.fitted], sets, spec)
         guessed[fold.predicted] = predicted(fitted, sets, sets.train[fold.predicted])
-    calibrators = averaging.learn_calibration("isotonic", guessed, sets.y_train, [0, 1])
+    calibrators = averaging.learn_calibration(guessed, sets.y_train, [0, 1])
     plain = trained(one("lightgbm", num_iterations=10), sets, metric="log_loss")
     expected = calibrators.applied(plain.predictions.test)
     assert model.predictions.test == pytest.approx(expected, abs=1e-6)
@@ -229,14 +229,8 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them():
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
 
-def test_too_few_rows_are_not_calibrated_and_few_not_by_steps():
+def test_too_few_rows_are_not_calibrated():
     """The note says how many the rarest class has, and how many it needs."""
-    sets, _ = imbalanced(2_000)
-    positive = int((sets.y_train == 1).sum())
-    few = trained(one("linear"), sets, calibrate="isotonic")
-    assert fitting.FEWEST_TO_CALIBRATE < positive < fitting.FEWEST_FOR_ISOTONIC
-    assert few.result.calibration == "sigmoid"
-    assert f"the rarest class has {positive:,} train rows" in few.result.notes[0]
     small, _ = imbalanced(300)
     none = trained(one("linear", class_weight="balanced"), small)
     assert none.result.calibration is None
@@ -273,12 +267,11 @@ def test_fingerprints_know_what_decides_and_nothing_else():
     assert prints(plain, calibrate=False) == unset
     changes = [
         {"calibrate": "sigmoid"},
-        {"calibrate": "isotonic"},
         {"seeds": 2},
         {"seeds": 3},
     ]
     changes.append({"seeds": {"fits": 3, "average": True}})
-    assert len({unset, *(prints(plain, **keys) for keys in changes)}) == 6
+    assert len({unset, *(prints(plain, **keys) for keys in changes)}) == 5
     assert prints(weighted) == prints(weighted, calibrate="sigmoid")
     assert prints(weighted) != prints(weighted, calibrate="off")
     assert prints(one("dummy"), seeds=3, calibrate="sigmoid") == prints(one("dummy"))

@@ -61,7 +61,7 @@ def awkward(task: str) -> pd.DataFrame:
     [
         ("binary", [BOOSTED, LINEAR], FOLDED | WEIGHTED | {"calibrate": "sigmoid"}),
         ("binary", [REWEIGHTED, FOREST], BY_GROUP | WEIGHTED | RISING | AVERAGED),
-        ("binary", [CATBOOST, LINEAR], IN_TIME | {"calibrate": "isotonic"}),
+        ("binary", [CATBOOST, LINEAR], IN_TIME | {"calibrate": "sigmoid"}),
         ("multiclass", [XGBOOST | {"features": ["text"]}, CATBOOST], FOLDED | AVERAGED),
         (
             "regression",

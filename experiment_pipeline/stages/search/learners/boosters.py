@@ -7,7 +7,7 @@ stored model loads without this package.
 
 import importlib.util
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -100,32 +100,24 @@ class BoosterLearner(EstimatorLearner):
         labels = list[Any]()
         if sets.classes is not None:
             # The rows may lack a class: codes are those of the classes that they have.
-            codes_present, y = np.unique(rows.y, return_inverse=True)
-            rows = replace(rows, y=y)
+            codes_present = np.unique(rows.y)
             labels = [sets.classes[code] for code in codes_present]
-            task = "multiclass" if len(labels) > 2 else "binary"
+            rows = _with_classes(rows, codes_present)
             if held_out is not None:
-                held_out = held_out.part(np.isin(held_out.y, codes_present))
-                held_out = replace(
-                    held_out, y=np.searchsorted(codes_present, held_out.y)
-                )
+                held_out = _with_classes(held_out, codes_present)
+            task = "multiclass" if len(labels) > 2 else "binary"
         if held_out is not None and plan.watched is not None:
             watched = plan.watched if task == sets.task else LOSSES[task]
-            watched = watchable(watched, task, len(np.unique(held_out.y)))
-            metric = self.metrics.get(watched, self.metrics[LOSSES[task]])
-            plan = replace(plan, watched=metric)
+            plan = replace(plan, watched=self._metric(watched, task, held_out))
         path = ALGORITHMS[self.names.library].estimator(sets.task).path
         make = estimator_class(path)
-        estimator, rounds = self._boost(make, parameters, rows, plan, held_out)
-        if codes is not None:
-            from sklearn.pipeline import Pipeline
+        booster, rounds = self._boost(make, parameters, rows, plan, held_out)
+        return _wrapped(booster, codes, labels), rounds
 
-            estimator = Pipeline([("codes", codes), ("booster", estimator)])
-        if labels:
-            # An average of one model: scikit-learn's own wrapper that maps codes back
-            # to classes.
-            estimator = averaged([estimator], labels, names=["model"])
-        return estimator, rounds
+    def _metric(self, watched: str, task: str, held_out: EncodedRows) -> str:
+        """The library's metric that stops a fit, given LightGBM's name of it."""
+        watched = watchable(watched, task, len(np.unique(held_out.y)))
+        return self.metrics.get(watched, self.metrics[LOSSES[task]])
 
     def _with_codes(self, rows: EncodedRows) -> tuple[Any, EncodedRows]:
         """The fitted step that brings codes last, and the rows so, for the library."""
@@ -148,6 +140,27 @@ class BoosterLearner(EstimatorLearner):
         return step, replace(
             rows, table=table, categorical=codes, directions=directions
         )
+
+
+def _wrapped(booster: Any, codes: Any, labels: Sequence[Any]) -> Any:
+    """A booster behind its step of codes, that predicts the labels of its classes."""
+    estimator = booster
+    if codes is not None:
+        from sklearn.pipeline import Pipeline
+
+        estimator = Pipeline([("codes", codes), ("booster", estimator)])
+    if labels:
+        # An average of one model: scikit-learn's own wrapper that maps codes back
+        # to classes.
+        estimator = averaged([estimator], labels, names=["model"])
+    return estimator
+
+
+def _with_classes(rows: EncodedRows, codes: np.ndarray) -> EncodedRows:
+    """The rows of these classes, whose codes become 0, 1 and so on."""
+    if not np.isin(rows.y, codes).all():
+        rows = rows.part(np.isin(rows.y, codes))
+    return replace(rows, y=np.searchsorted(codes, rows.y))
 
 
 class CatBoostLearner(BoosterLearner):
