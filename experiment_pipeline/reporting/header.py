@@ -1,10 +1,12 @@
 """The header of every page of a run: outcome, choice, number line, next step, tabs.
 
 A page of a stage is stored before its run has ended, and later runs reuse it. It is
-therefore rendered with a placeholder, and `with_header` fills the placeholder of each
-run's own copy, again whenever the run has news. In: a `Header`. Out: HTML.
+therefore rendered with placeholders, and `with_header` fills those of each run's own
+copy, again whenever the run has news: the header, and rows that are pinned above the
+table of configurations. In: a `Header`. Out: HTML.
 """
 
+import html
 import math
 import re
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ TABS = {
     HISTORY: "../../runs.html",
     COMPARE: "compare.html",
 }
-_PLACEHOLDER = re.compile(rb"<!--header-->.*?<!--/header-->", re.DOTALL)
+_PLACEHOLDER = re.compile(rb"<!--(header|pinned)-->.*?<!--/\1-->", re.DOTALL)
 _MARGIN = 0.06  # of the number line, left free at both ends
 
 
@@ -99,16 +101,25 @@ class Header:
     current: str  # title of the tab that the page is
     line: NumberLine | None = None
     overview: str = ""  # the page of all experiments
+    pinned: Sequence[tuple[str, str, str]] = ()  # name, what it is, score
     notes: Sequence[str] = ()  # about the tab: a sentence, and what is listed below
     reload: int = 0  # seconds after which the page of a running run is loaded again
 
 
 def with_header(page: bytes, header: Header) -> bytes:
     """Return a page with this header in place of its placeholder or earlier header."""
-    html = rendered_header(header).encode()
-    return _PLACEHOLDER.sub(
-        lambda _: b"<!--header-->" + html + b"<!--/header-->", page, count=1
+    pinned = "".join(
+        f"<tr><td></td><td>{html.escape(name)}<br><small>{html.escape(what)}</small>"
+        f"</td><td>{html.escape(score)}</td></tr>"
+        for name, what, score in header.pinned
     )
+    contents = {b"header": rendered_header(header), b"pinned": pinned}
+
+    def filled(place: re.Match[bytes]) -> bytes:
+        name = place[1]
+        return b"<!--%b-->%b<!--/%b-->" % (name, contents[name].encode(), name)
+
+    return _PLACEHOLDER.sub(filled, page)
 
 
 def as_markdown(header: Header) -> str:

@@ -214,13 +214,13 @@ class RunComparison:
         rows = f"<p>{html.escape(self._rows)}</p>"
         return runs + rows + self.table().to_html(index=False)
 
-    def page(self) -> str:
-        """Return the comparison as one self-contained HTML page."""
+    def page(self, links: Sequence[document.Link] = ()) -> str:
+        """Return the comparison as one self-contained HTML page, with links to more."""
         what = [(change.what, change.before, change.after) for change in self.changes]
         changed = document.TableBlock(("what", "before", "after"), what)
         nothing = document.Paragraph("Nothing has changed.")
         sections = [
-            document.Section("Difference", tuple(self._difference())),
+            document.Section("Difference", (*self._difference(), *links)),
             document.Section("What changed", (changed if what else nothing,)),
             *self._changed_rows(),
         ]

@@ -4,7 +4,9 @@ In: the metadata database. Out: a `Document` with links relative to its place.
 """
 
 import html
+import json
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +26,6 @@ from experiment_pipeline.reporting.charts import (
     Points,
     Span,
 )
-from experiment_pipeline.reporting.header import DECISION, TABS
 from experiment_pipeline.reporting.run_record import PredictionRow, WatchRow
 from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.tracking import questions
@@ -48,7 +49,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     table = _runs_table(experiment, runs, root)
     last_run = _last_run(questions.run_of(experiment))
     sections = [
-        document.Section("Score over runs", [*last_run, *_score_chart(runs)]),
+        document.Section("Score over runs", [last_run, *_score_chart(runs)]),
         document.Section(f"{latest}{number} of {experiment}", (_comparer(), table)),
         *_watched(experiment),
         document.Section(
@@ -70,19 +71,9 @@ def _comparer() -> document.Markup:
     )
 
 
-def _last_run(row: Row) -> Sequence[document.Block]:
+def _last_run(row: Row) -> document.Paragraph:
     run = summary_of(row)
-    parts = [f"Run {run.short_id}: {run.outcome} at {run.stage}"]
-    if run.on_validation is not None:
-        bounds = numbers.bounds(run.on_validation.interval)
-        score = f"{run.on_validation.estimate} ({bounds})"
-        parts.append(f"{score} on the {document.HOLD_OUT}")
-    if run.version:
-        parts.append(f"version {run.version}")
-    # The decision of an accepted run only repeats its outcome.
-    decision = "" if row["status"] == "accepted" else run.decision
-    texts = [f"{', '.join(parts)}.", decision, run.error, run.next_step]
-    return [document.Paragraph(text) for text in texts if text]
+    return document.Paragraph(f"Run {run.short_id}: {run.outcome} at {run.stage}.")
 
 
 @dataclass(frozen=True)
@@ -211,7 +202,7 @@ def _cost_charts(runs: Sequence[Row]) -> Iterator[document.Chart]:
 class _BesideRuns:
     """What the table of runs shows of other tables of the database."""
 
-    pages: Mapping[str, str]  # id of a run → its page
+    pages: Mapping[str, Mapping[str, str]]  # id of a run → name → page
     failed_gates: Mapping[str, str]  # id of a run → in words
     changed: Mapping[str, Sequence[Change]]  # id of a run → since the one before
     metric: str | None
@@ -236,25 +227,26 @@ def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.Tab
     )
 
 
-def _pages(experiment: str, root: str) -> Mapping[str, str]:
-    """Id of a run → its decision, relative to the page of the experiment."""
-    pages = {}
+def _pages(experiment: str, root: str) -> Mapping[str, Mapping[str, str]]:
+    """Id of a run → name of a report → its page, relative to that of the experiment."""
+    pages = defaultdict[str, dict[str, str]](dict)
     for report in questions.plain_rows_of("reports", {"experiment": experiment}):
         below = relative_to(f"{root}/{experiment}", report["place"])
-        if below is not None and below.endswith(f"/{TABS[DECISION]}"):
-            pages[report["run_id"]] = below
+        if below is not None:
+            pages[report["run_id"]][report["name"]] = below
     return pages
 
 
 def _cells(row: Row, beside: _BesideRuns) -> dict[str, document.Cell]:
     """Column → cell of a run."""
     run = summary_of(row)
-    page = beside.pages.get(run.run_id)
+    pages = beside.pages[run.run_id]
+    page = pages.get("decision_record")
     seconds = row["wall_seconds"]
     tag = f'<span class="tag {run.tone}">{run.outcome_word}</span>'
     why = _why(row, run, beside.failed_gates)
     return {
-        "started (UTC)": _tick(run),
+        "started (UTC)": _tick(run, pages),
         "run": run.short_id,
         "page": document.Link("open", page) if page else "",
         "outcome": document.Markup(tag, run.outcome_word),
@@ -310,9 +302,17 @@ def _axis_of(runs: Sequence[Row]) -> Axis:
     return Axis(low=min(ends), high=max(ends)) if ends else Axis()
 
 
-def _tick(run: RunSummary) -> document.Markup:
-    """A box to choose a run for a comparison, beside when it started."""
-    box = f'<input type="checkbox" value="{html.escape(run.run_id)}">'
+def _tick(run: RunSummary, pages: Mapping[str, str]) -> document.Markup:
+    """A box to choose a run for a comparison, with the pages of those that exist."""
+    compared = {
+        name.removeprefix("compare_"): page
+        for name, page in pages.items()
+        if name.startswith("compare_")
+    }
+    box = (
+        f'<input type="checkbox" value="{html.escape(run.run_id)}" '
+        f'data-compared="{html.escape(json.dumps(compared))}">'
+    )
     return document.Markup(f"<label>{box} {run.started}</label>", run.started)
 
 

@@ -22,7 +22,7 @@ from experiment_pipeline.errors import (
     memory_errors_named,
 )
 from experiment_pipeline.reporting.document import render_html
-from experiment_pipeline.reporting.header import DECISION, HISTORY, TABS, with_header
+from experiment_pipeline.reporting.header import HISTORY, TABS, with_header
 from experiment_pipeline.reporting.outcome import Fact, Markdown, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import (
     Row,
@@ -225,7 +225,7 @@ def copy_reports(run: Row, folder: str) -> None:
         if is_page(report["place"]):
             place = PurePosixPath(report["place"])
             name = f"{report['name'].removesuffix(place.suffix)}{place.suffix}"
-            if place.name == TABS[DECISION]:
+            if place.name in TABS.values():
                 name = place.name  # the other pages of the run link it
             copy = location(folder) / name
             write_bytes(copy, self_contained_page(location(report["place"])))

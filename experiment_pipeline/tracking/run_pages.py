@@ -5,6 +5,7 @@
                                       leaderboard.html, data_analysis.html,
                                       validation_report.html    pages of the stages
                                       compare.html      beside the run before
+                                      compare_version.html      beside its champion
                                       decision_record.md
 
 All are written again when the run has news. A page of a stage gets its header by
@@ -47,11 +48,13 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 from experiment_pipeline.storage.registry import RECORD
+from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import RUNS_FOLDER
 from experiment_pipeline.tracking.database.recording import RunRecord, alongside
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import Decided, decided, decision_record
 from experiment_pipeline.tracking.server import OVERVIEW
+from experiment_pipeline.tracking.summary import summary_of
 
 # The tabs that are pages of stages, and the names of these reports.
 _STAGE_TABS = (LEADERBOARD, DATA, MODEL)
@@ -108,6 +111,26 @@ def write(run: RunRecord, root: Location) -> Written:
     return Written(rows, as_markdown(header_of(shown, DECISION)))
 
 
+def _pinned(run: Decided) -> Iterator[tuple[str, str, str]]:
+    """The champion, above the table of configurations."""
+    for version in run.versions:
+        if version["version"] != run.champion or version["run_id"] is None:
+            continue
+        of_run = {"experiment": run.run["experiment"], "run_id": version["run_id"]}
+        digests = {
+            row["digest"]
+            for sets in (run.rows["sets"], questions.plain_rows_of("sets", of_run))
+            for row in sets
+            if row["set_name"] == "test"
+        }
+        rows = "these test rows" if len(digests) == 1 else "test rows of its own"
+        for champion in questions.plain_rows_of("runs", of_run):
+            score = summary_of(champion).on_test
+            if score is not None:
+                what = f"{champion['chosen']}, on {rows}"
+                yield f"champion {run.champion}", what, numbers.interval(score.interval)
+
+
 @contextmanager
 def kept_current(run: RunRecord, root: Location) -> Iterator[None]:
     """Write the page of a running run every few seconds, from its rows of the
@@ -148,10 +171,20 @@ def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:
     if shown.is_decided:
         write_bytes(folder / RECORD, document.render(record).encode())
         yield ReportRow(name=RECORD, place=str(folder / RECORD))
-        for comparison in list(shown.earlier.values())[-1:]:
-            header = header_of(shown, COMPARE)
-            page = linked_page(comparison.page().encode(), folder)
-            write_bytes(folder / TABS[COMPARE], with_header(page, header))
+        yield from _comparisons(shown, folder)
+
+
+def _comparisons(shown: Decided, folder: Location) -> Iterator[ReportRow]:
+    """Write a page beside each earlier run; the last one links the other."""
+    links: list[document.Link] = []
+    for words, comparison in shown.earlier.items():
+        is_last = words == list(shown.earlier)[-1]
+        file = TABS[COMPARE] if is_last else "compare_version.html"
+        page = linked_page(comparison.page(links).encode(), folder)
+        write_bytes(folder / file, with_header(page, header_of(shown, COMPARE)))
+        links.append(document.Link(f"Beside {words}", file))
+        before = comparison.before["run_id"]
+        yield ReportRow(name=f"compare_{before}", place=str(folder / file))
 
 
 def _write_decision(shown: Decided, folder: Location) -> document.Document:
@@ -192,6 +225,7 @@ def header_of(run: Decided, tab: str, folder: str = "") -> Header:
         current=tab,
         overview=f"{folder}../../../{OVERVIEW}",
         line=number_line(run),
+        pinned=list(_pinned(run)) if tab == LEADERBOARD else (),
         notes=_rejected_rows(run) if tab == DATA else (),
         reload=_RELOAD_SECONDS if is_running else 0,
     )

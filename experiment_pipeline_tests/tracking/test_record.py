@@ -12,6 +12,7 @@ from experiment_pipeline.reporting.document import (
     Document,
     Paragraph,
     Section,
+    TableBlock,
     render,
     render_html,
 )
@@ -21,6 +22,7 @@ from experiment_pipeline.reporting.run_record import (
     GateRow,
     ReportRow,
     RunFacts,
+    SetRow,
 )
 from experiment_pipeline.spec.operation import Statements
 from experiment_pipeline.statistics.interval import Interval
@@ -225,6 +227,7 @@ def test_every_run_has_a_page_and_a_decided_one_a_record_to_sign(storage: Path):
     assert {row.name: row.place for row in rows} == {
         "decision_record": str(folder / "index.html"),
         "decision_record.md": str(folder / "decision_record.md"),
+        "compare_00000001-flight_delay": str(folder / "compare.html"),
     }
     assert 'class="verdict passed"' in (folder / "index.html").read_text()
 
@@ -358,3 +361,43 @@ def test_the_page_of_the_data_names_the_rows_that_were_rejected_after_it(storage
         text = page.read_text()
         assert text.count("<p>3 rows (0.03 %) broke the schema.</p>") == 1
         assert text.count("<li>price &gt; &lt;b&gt;: 3 rows</li>") == 1
+
+
+def test_a_run_is_compared_with_the_run_before_and_with_the_version_before(
+    storage: Path,
+):
+    """A page for each, the tab is that of the run before; reruns of it link the other."""
+    history.write_history()
+    later = history.FIRST_DAY.replace(month=3)
+    history.write_run("later", status="rejected", started_at=later)
+    rows = run_pages.write(RunRecord(EXPERIMENT, "later"), storage_root()).rows
+    places = {row.name: Path(row.place) for row in rows}
+    before = places["compare_00000003-flight_delay"]
+    version = places["compare_00000002-flight_delay"]
+    assert (before.name, version.name) == ("compare.html", "compare_version.html")
+    assert '<a href="compare_version.html">Beside v0003</a>' in before.read_text()
+    assert "Two runs side by side" in version.read_text()
+
+
+@pytest.mark.parametrize(
+    ("digest", "words"),
+    [("test1", "on these test rows"), ("test9", "on test rows of its own")],
+)
+def test_the_champion_is_pinned_above_the_configurations(
+    storage: Path, digest: str, words: str
+):
+    """With its score, and whether that is of the same rows."""
+    run_id = history.write_history()[3]
+    run = RunRecord(EXPERIMENT, run_id)
+    run.record([SetRow(set_name="test", rows=2_000, columns=12, digest=digest)])
+    place = storage / EXPERIMENT / "runs" / run_id / "leaderboard.html"
+    table = TableBlock(("rank", "configuration"), [("1", "a")], pinned=[("", "b")])
+    sections = [Section("Configurations", [Paragraph("b"), table])]
+    place.parent.mkdir(parents=True)
+    place.write_text(render_html(Document("Leaderboard", sections)))
+    run.record([ReportRow(name="leaderboard", place=str(place))])
+    for _ in range(2):
+        run_pages.write(run, storage_root())
+        champion = f"champion v0003<br><small>{history.KEYS[2]}, {words}</small>"
+        assert place.read_text().count(champion) == 1
+        assert "<td>0.7200 (0.7000 to 0.7400)</td>" in place.read_text()

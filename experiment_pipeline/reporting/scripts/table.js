@@ -59,7 +59,7 @@ const pageTables = [...document.querySelectorAll("table.explore")].map((element)
     const texts = contents.map((cells) => cells[column]);
     const values = texts.map((text) => parseFloat(text.replaceAll(",", "")));
     const numeric = texts.some(Boolean) && texts.every((text) => !text || /^-?[\d.,]+(e-?\d+)?( |$)/.test(text));
-    const cells = [...element.rows].map((row) => row.cells[column]);
+    const cells = [...element.rows].map((row) => row.cells[column]).filter(Boolean);
     if (numeric && !cells.some((cell) => cell.querySelector(".interval"))) cells.forEach((cell) => cell.classList.add("number"));
     header.replaceChildren(make("button", { type: "button" }, names[column]));
     header.firstChild.addEventListener("click", () => {
@@ -86,16 +86,32 @@ const pageTables = [...document.querySelectorAll("table.explore")].map((element)
   return table;
 });
 
-/* Two ticked runs of a history are shown below each other, with the command that compares them:
-   the pages have no server. The rows are in the order of time, the newest first. */
+/* Two ticked runs of a history are shown below each other, the newer one first, with the page that
+   compares them row by row; where there is none, as pages have no server, with the command for it. */
 const comparer = document.querySelector(".comparer");
+const HINT = "Tick two runs to compare them.";
+function percents(line) {
+  const style = line.querySelector(".interval")?.style;
+  return ["--a", "--b"].map((name) => parseFloat(style?.getPropertyValue(name)));
+}
+function overlap(newer, older) {
+  const [[low, high], [from, to]] = [newer, older].map(percents);
+  if ([low, high, from, to].some(isNaN)) return "";
+  return low <= to && from <= high
+    ? "Their intervals overlap: the scores may be equal. "
+    : "Their intervals do not overlap: the scores differ. ";
+}
 comparer?.parentElement.addEventListener("change", () => {
-  const boxes = [...document.querySelectorAll("input[type=checkbox]:checked")];
-  const ticked = pageTables[0].lines.filter((line) => boxes.some((box) => line.contains(box)));
+  const ticked = pageTables[0].lines.filter((line) => line.querySelector("input:checked"));
+  if (ticked.length !== 2) return comparer.replaceChildren(make("p", {}, HINT));
+  const [newer, older] = ticked.map((line) => line.querySelector("input"));
+  const page = JSON.parse(newer.dataset.compared)[older.value];
+  const command = comparer.dataset.command.replace("{}", older.value.slice(0, 8)).replace("{}", newer.value.slice(0, 8));
   const rows = ticked.map((line) => line.cloneNode(true));
   rows.forEach((row) => row.querySelectorAll("input").forEach((box) => box.remove()));
-  const command = boxes.length === 2 && comparer.dataset.command.split("{}");
-  const [after, before] = ticked.map((line) => line.querySelector("input").value.slice(0, 8));
-  comparer.replaceChildren(make("p", {}, command ? "All differences, row by row:" : "Tick two runs to compare them."));
-  if (command) comparer.append(make("pre", {}, command[0], before, command[1], after, command[2]), make("table", {}, make("tbody", {}, ...rows)));
+  comparer.replaceChildren(
+    make("p", {}, overlap(...ticked), page ? make("a", { href: page }, "All differences, row by row") : "All differences, row by row:"),
+    ...(page ? [] : [make("pre", {}, command)]),
+    make("div", { class: "wide" }, make("table", {}, make("tbody", {}, ...rows))),
+  );
 });

@@ -172,7 +172,7 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
     sections = [
         Section("Configurations", table),
         Section("Caveats", (Bullets(board.notes),) if board.notes else ()),
-        Section("Score and cost", tuple(pictures.score_charts(shown))),
+        Section("Score and cost", tuple(pictures.cost_chart(shown))),
         *_hyperparameters(shown, best_algorithm),
         Section("Halving", tuple(pictures.rung_charts(shown)), folded=True),
         Section("The choice and its cost", (facts(_choice(shown)),), folded=True),
@@ -216,14 +216,9 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
         members = ensemble.keys
         whose = "its members"
     else:
-        settings = numbers.settings(shown.settings(board.chosen))
-        choice["Hyperparameters"] = settings or "nothing was searched"
         members = [board.chosen]
         whose = "the chosen configuration"
     choice["Reason"] = f"{board.reason[:1].upper()}{board.reason[1:]}."
-    difference = numbers.interval(board.difference_to_baseline)
-    better_is = metric_of(board.metric).better_is
-    choice["Minus the baseline"] = f"{difference}, {better_is} is better"
     choice["Searched"] = _searched(board)
     spent = {
         key: sum(step.fit_cpu_seconds for step in path)

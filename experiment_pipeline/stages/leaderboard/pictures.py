@@ -22,7 +22,6 @@ from experiment_pipeline.reporting.charts import (
     Axis,
     Intervals,
     Level,
-    Line,
     Mark,
     Plot,
     Points,
@@ -47,7 +46,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.statistics.interval import LEVEL
-from experiment_pipeline.statistics.metrics import better, metric_of
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.table import plain_rows
 
 Row = Mapping[str, Any]
@@ -58,6 +57,12 @@ NOT_SET = "not set"
 _FEWEST_MARKS = 3  # of a chart of a hyperparameter
 _FEWEST_FOR_IMPORTANCE = 10  # configurations
 _MOST_GROUPS = 4  # of the values of a number
+_HOW_TO_READ = (
+    "Each hyperparameter against the score; a best score at an end of the axis means "
+    "that the search should go further there. A percentage says how much of the "
+    "ranking of these configurations its value alone explains, beyond chance. A "
+    "triangle was stopped early."
+)
 _LEAST_CPU_SECONDS = 0.001  # of a fit on the logarithmic axis of costs
 
 
@@ -117,14 +122,6 @@ class SearchShown:
         names = (axis.title for axes in self.axes.values() for axis in axes)
         return list(dict.fromkeys(names))
 
-    def full_fit(self, key: str) -> Step | None:
-        """The fit of a competing configuration on all train rows, if it has a score."""
-        path = self.paths.get(key, ())
-        is_shown = key in self.places and competes(self.declared[key].algorithm)
-        if not is_shown or not path or path[-1].fraction < 1:
-            return None
-        return path[-1] if math.isfinite(path[-1].test_score) else None
-
     def settings(self, key: str) -> dict[str, Scalar]:
         """The settings of a configuration that vary within its algorithm."""
         configuration = self.declared[key]
@@ -166,29 +163,24 @@ def _setting_axis(name: str, values: Sequence[Scalar]) -> Axis:
     return Axis(name, names=list(names), jitter=16)
 
 
-def score_charts(shown: SearchShown) -> Iterator[Chart]:
-    """Yield score against cost, and the best score against CPU seconds spent."""
-    yield from _cost_chart(shown)
-    yield from _spending_chart(shown)
-
-
-def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
+def cost_chart(shown: SearchShown) -> Iterator[Chart]:
+    """Yield score against cost of the configurations with a rank."""
     board = shown.board
-    places: Places = {}
-    spans = []
-    ring = []
-    for number, row in enumerate(shown.rows):
-        if not is_ranked(row) or not competes(row["algorithm"]):
-            continue
-        cost = max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS)
-        score = row["test_score"]
-        places[number] = (cost, score)
-        if row["key"] == board.chosen:
-            ring.append(Mark(cost, score, label="chosen"))
-        if row["low"] is not None:
-            spans.append(Span(cost, row["low"], row["high"], number))
+    places: Places = {
+        number: (max(row["fit_cpu_seconds"], _LEAST_CPU_SECONDS), row["test_score"])
+        for number, row in enumerate(shown.rows)
+        if is_ranked(row) and competes(row["algorithm"])
+    }
     if not places:
         return
+    spans = []
+    ring = []
+    for number, (cost, score) in places.items():
+        row = shown.rows[number]
+        if row["low"] is not None:
+            spans.append(Span(cost, row["low"], row["high"], number))
+        if row["key"] == board.chosen:
+            ring.append(Mark(cost, score, label="chosen"))
     costs, scores = zip(*places.values(), strict=True)
     bounds = [bound for span in spans for bound in (span.low, span.high)]
     y_axis, outside = score_axis(shown, scores, filter(math.isfinite, bounds))
@@ -206,53 +198,17 @@ def _cost_chart(shown: SearchShown) -> Iterator[Chart]:
     )
     if math.isfinite(board.baseline) and not y_axis.holds(board.baseline):
         outside += f" {baseline.capitalize()} is outside the plotted range."
-    ranked = numbers.counted(sum(map(is_ranked, shown.rows)), "configuration")
-    tied = numbers.counted(len(board.tie_group) - 1, "other")
     better_is = metric_of(board.metric).better_is.capitalize()
     yield chart(
         "Score against cost",
-        f"{board.metric} of {ranked} against CPU seconds of the fit: {board.chosen}, "
-        f"the chosen one, scores {numbers.interval(board.score)}; {tied} tied with "
-        f"the best; the {baseline}.",
+        f"{board.metric} of {numbers.counted(len(places), 'configuration')} against "
+        f"CPU seconds of the fit: {board.chosen}, the chosen one, scores "
+        f"{numbers.interval(board.score)}; the {baseline}.",
         plot,
         f"{better_is} is better, further left is cheaper. Filled marks are "
         f"statistically tied with the best by {evaluated(board.evaluation).by}. "
         f"Vertical lines are {numbers.share(LEVEL)} intervals. {outside}",
-    )
-
-
-def _spending_chart(shown: SearchShown) -> Iterator[Chart]:
-    """The best score on all train rows so far: in the order of the YAML, after all
-    smaller rungs.
-    """
-    steps = chain.from_iterable(shown.paths.values())
-    on_smaller_rungs = sum(step.fit_cpu_seconds for step in steps if step.fraction < 1)
-    spent = on_smaller_rungs
-    best = cost_of_best = math.nan
-    places: Places = {}
-    line = []
-    for key in shown.declared:
-        step = shown.full_fit(key)
-        if step is None:
-            continue
-        spent += step.fit_cpu_seconds
-        if better(shown.board.metric, step.test_score, best):
-            best = step.test_score
-            cost_of_best = spent
-        places[shown.places[key]] = (spent, step.test_score)
-        line.append(Mark(spent, best))
-    if len(places) < 2:
-        return
-    y_axis, outside = score_axis(shown, [score for _, score in places.values()])
-    series = [Line(line, INK, size=0, step=True), *_marks(shown, places)]
-    yield chart(
-        "Best score against CPU seconds spent",
-        f"The best score, {numbers.score(best)}, was reached after "
-        f"{numbers.measured(cost_of_best)} of {numbers.measured(spent)} CPU seconds.",
-        Plot(Axis("CPU seconds so far", on_smaller_rungs), y_axis, series),
-        "The line is the best score so far. Where it is flat, further fits did not "
-        "improve it. Fits are in the order of the YAML, after the smaller rungs. "
-        f"{outside}",
+        size="full",
     )
 
 
@@ -265,24 +221,18 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
     ]
     if len(scored) < _FEWEST_MARKS:
         return
-    ranked = list(filter(is_ranked, scored))
-    y_axis, outside = score_axis(shown, [row["test_score"] for row in ranked or scored])
+    ranked = list(filter(is_ranked, scored)) or scored
+    y_axis, outside = score_axis(shown, [row["test_score"] for row in ranked])
     importance = _importance(shown, algorithm)
     charts = list[Chart]()
     for axis in _by_importance(shown.axes[algorithm], importance):
         share = importance.get(axis.title)
         charts += _hyperparameter_chart(shown, axis, scored, y_axis, share)
-    words = list[str]()
-    if charts:
-        words += _how_to_read(
-            shown.board.metric,
-            has_importance=bool(importance),
-            has_stopped=len(ranked) < len(scored),
-        )
+    words = [_HOW_TO_READ, outside] if charts else []
     if unimportant := [name for name, share in importance.items() if share <= 0]:
         words.append(f"Without a visible effect: {', '.join(unimportant)}.")
     if words:
-        yield Paragraph(" ".join([*words, outside]).strip())
+        yield Paragraph(" ".join(filter(None, words)))
     yield from charts
 
 
@@ -292,55 +242,40 @@ def _by_importance(axes: Sequence[Axis], importance: Mapping[str, float]) -> lis
     return sorted(with_effect, key=lambda axis: -importance.get(axis.title, 1.0))
 
 
-def _how_to_read(
-    metric: str, *, has_importance: bool, has_stopped: bool
-) -> Iterator[str]:
-    yield (
-        f"Each hyperparameter against {metric}; a best score at an end of the axis "
-        "means that the search should go further there."
-    )
-    if has_importance:
-        yield (
-            "The percentage says how much of the ranking of these configurations its "
-            "value alone explains, beyond chance."
-        )
-    if has_stopped:
-        yield "Triangles were stopped early."
-
-
 def _importance(shown: SearchShown, algorithm: str) -> dict[str, float]:
-    """Hyperparameter → share of the ranking that it explains, the largest first; empty
-    with too few configurations.
+    """Hyperparameter → share of the ranking that it explains; empty with too few
+    configurations.
 
-    Scores are of the first rung, which is free of the selection by later ones. The
-    share is epsilon squared of Kruskal and Wallis between the values, or quarters of
-    many numbers; 0 if it is not significant (95 % level).
+    Scores are of the first rung, which is free of the selection by later ones.
     """
     first_scores = {
         key: path[0].test_score
         for key, path in shown.paths.items()
-        if path and math.isfinite(path[0].test_score)
+        if shown.declared[key].algorithm == algorithm and path
     }
-    keys = [
-        key
-        for key in first_scores
-        if shown.declared[key].algorithm == algorithm and key != ENSEMBLE
-    ]
-    if len(keys) < _FEWEST_FOR_IMPORTANCE:
+    scores = pd.Series(first_scores, dtype="float64")
+    ranks = scores[np.isfinite(scores)].rank()
+    if len(ranks) < _FEWEST_FOR_IMPORTANCE:
         return {}
-    ranks = pd.Series([first_scores[key] for key in keys]).rank()
     shares = {}
     for axis in shown.axes[algorithm]:
-        values = [shown.settings(key).get(axis.title, NOT_SET) for key in keys]
-        groups = ranks.groupby(_grouped(values, axis))
-        within = ((ranks - groups.transform("mean")) ** 2).sum()
-        freedom = groups.ngroups - 1
-        between = 1 - within / max(((ranks - ranks.mean()) ** 2).sum(), 1)
-        is_chance = chi2.sf(between * (len(keys) - 1), freedom) > 1 - LEVEL
-        left = max(len(keys) - groups.ngroups, 1)
-        explained = 1 - (1 - between) * (len(keys) - 1) / left
-        shares[axis.title] = 0.0 if is_chance else float(explained)
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+        values = [shown.settings(key).get(axis.title, NOT_SET) for key in ranks.index]
+        shares[axis.title] = _explained(ranks, _grouped(values, axis))
+    return shares
+
+
+def _explained(ranks: pd.Series, values: list[str]) -> float:
+    """Epsilon squared of Kruskal and Wallis between the values; 0 if it is not
+    significant (95 % level).
+    """
+    groups = ranks.groupby(values)
+    within = ((ranks - groups.transform("mean")) ** 2).sum()
+    between = 1 - within / max(((ranks - ranks.mean()) ** 2).sum(), 1)
+    others = len(ranks) - 1
+    if chi2.sf(between * others, groups.ngroups - 1) > 1 - LEVEL:
+        return 0.0
+    left = max(len(ranks) - groups.ngroups, 1)
+    return float(1 - (1 - between) * others / left)
 
 
 def _grouped(values: Sequence[Scalar], axis: Axis) -> list[str]:
@@ -365,27 +300,28 @@ def _hyperparameter_chart(
     values = [shown.settings(row["key"]).get(name, NOT_SET) for row in scored]
     places: Places = {}
     for row, value in zip(scored, values, strict=True):
-        number = shown.places[row["key"]]
-        if setting_axis.names:
-            place = setting_axis.names.index(numbers.setting(value))
-            places[number] = (place, row["test_score"])
-        elif is_number(value):
-            places[number] = (value, row["test_score"])
+        place = _place(setting_axis, value)
+        if place is not None:
+            places[shown.places[row["key"]]] = (place, row["test_score"])
     if len({x for x, _ in places.values()}) < 2:
         return
     alt = (
         f"Score against {name}. The best configuration has {numbers.setting(values[0])}"
     )
-    if amounts := [value for value in values if is_number(value)]:
-        low, high = numbers.setting(min(amounts)), numbers.setting(max(amounts))
-        alt += f"; tried were {low} to {high}"
     if without := len(scored) - len(places):
         alt += f"; {without:,} that do not set it have no mark"
-    plot = Plot(setting_axis, y_axis, _marks(shown, places))
     title = name
     if importance is not None:
         title += f": explains {numbers.share(importance, 2)}"
+    plot = Plot(setting_axis, y_axis, _marks(shown, places))
     yield chart(title, f"{alt}.", plot, size="small", height=230)
+
+
+def _place(axis: Axis, value: Scalar) -> float | None:
+    """The place of a value on an axis; None: it has none on one of numbers."""
+    if axis.names:
+        return axis.names.index(numbers.setting(value))
+    return value if is_number(value) else None
 
 
 def rung_charts(shown: SearchShown) -> Iterator[Chart]:

@@ -1,6 +1,6 @@
 """The outcomes of a search: one per concluded configuration, then the table of all."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -140,13 +140,10 @@ def results(
         if count := counts[status.replace(" ", "_")]:
             statuses.append(f"{count:,} {status}")
     facts: dict[str, Fact] = {"configurations": ", ".join(statuses)}
-    # The best first: by the share of rows of the last fit, then by score.
-    gain = metric_of(metric).sign * rows["test_score"]
-    ordered = rows.assign(_gain=gain).sort_values(
-        ["rung", "_gain"], ascending=False, kind="stable", na_position="last"
-    )
-    trained = ordered[ordered["status"] == conclusions.TRAINED]
-    for best in trained.head(1).to_dict("records"):
+    trained = rows[rows["status"] == conclusions.TRAINED]
+    gain = metric_of(metric).sign * trained["test_score"]
+    if gain.notna().any():
+        [best] = trained.loc[[gain.idxmax()]].to_dict("records")
         score = numbers.score(best["test_score"])
         facts[f"best {evaluated(evaluation).short}"] = f"{metric} {score}"
         facts["by"] = by_key[best["key"]].in_words
@@ -161,8 +158,6 @@ def results(
         .loc[:, ["phase", "s"]]
     )
     facts["peak memory"] = numbers.megabytes(cost.peak_memory_bytes)
-    facts["shown below"] = first_of(len(rows))
-    facts["results"] = Rows(_shown(ordered.head(MOST_SHOWN), metric, by_key))
     return Outcome(
         value=search_results,
         facts=facts | counts,
@@ -171,51 +166,11 @@ def results(
     )
 
 
-def _shown(
-    rows: pd.DataFrame, metric: str, declared: Mapping[str, Configuration]
-) -> pd.DataFrame:
-    """Rows of the results as texts, with the hyperparameters that vary."""
-    values = searched_values(declared[key] for key in rows["key"])
-    varied = {name: values[name].to_numpy() for name in values}
-    table = {
-        metric: rows["test_score"].map(_score),
-        "train rows": rows["rung"].map(lambda rung: _text(rung, numbers.share)),
-        "algorithm": rows["algorithm"],
-        "status": rows["status"],
-        **varied,
-        "on train": rows["train_score"].map(_score),
-        "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
-        "configuration": rows["key"],
-    }
-    return pd.DataFrame(table).reset_index(drop=True)
-
-
 def first_of(rows: int) -> str:
     """`20 of 1,000; the leaderboard's report has all`."""
     if rows <= MOST_SHOWN:
         return numbers.counted(rows, "configuration")
     return f"{MOST_SHOWN} of {rows:,}; the leaderboard's report has all"
-
-
-def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
-    """Return the hyperparameters that vary, as texts: a row per key."""
-    texts = {
-        configuration.key: {
-            name: str(value) for name, value in configuration.hyperparameters.items()
-        }
-        for configuration in declared
-    }
-    table = pd.DataFrame([*texts.values()], index=[*texts], dtype="str")
-    distinct = table.nunique()
-    return table[distinct.index[distinct > 1]].fillna("")
-
-
-def _score(score: float) -> str:
-    return _text(score, numbers.score)
-
-
-def _text(number: float, form: Callable[[float], str]) -> str:
-    return "" if pd.isna(number) else form(number)
 
 
 def none_failed(rows: pd.DataFrame) -> Check:

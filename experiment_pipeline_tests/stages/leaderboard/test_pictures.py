@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +15,8 @@ from experiment_pipeline.reporting.document import Chart, render
 from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.leaderboard.pictures import (
     SearchShown,
+    cost_chart,
     hyperparameter_charts,
-    score_charts,
 )
 from experiment_pipeline.stages.search.conclusions import Step
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
@@ -181,35 +180,13 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are():
     assert charts_of_first(2) == {}
 
 
-def test_a_page_names_triangles_only_where_some_are_drawn(shown: SearchShown):
-    """Without halving every configuration has a score on all rows, and no triangle."""
-    spec = spec_of(
-        0, search=[{"algorithm": "linear", "hyperparameters": {"C": [1, 2, 3]}}]
-    )
-    without_halving = shown_of(spec, search_of(spec, [0.8, 0.7, 0.6]).rank())
-    introduction, *_ = hyperparameter_charts(without_halving, "linear")
-    assert "Triangles" not in introduction.text
-    introduction, *_ = hyperparameter_charts(replace(shown, paths={}), "lightgbm")
-    assert "Triangles were stopped early." in introduction.text
-
-
-@pytest.mark.parametrize(("metric", "best"), [("roc_auc", max), ("log_loss", min)])
-def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
-    shown: SearchShown, metric: str, best: Callable[[float, float], float]
+@pytest.mark.parametrize(
+    ("metric", "better"), [("roc_auc", "Higher"), ("log_loss", "Lower")]
+)
+def test_the_chart_of_costs_says_which_way_is_better(
+    shown: SearchShown, metric: str, better: str
 ):
-    """Only scores on all train rows count, in the order of the YAML; the best never
-    gets worse.
-    """
+    """By the metric that ranks."""
     by_metric = replace(shown, board=replace(shown.board, metric=metric))
-    cost, spending = score_charts(by_metric)
-    assert cost.how_to_read.startswith("Lower" if best is min else "Higher")
-    paths = [shown.paths.get(key, ()) for key in shown.declared if key != "dummy"]
-    steps = [step for path in paths for step in path]
-    full = [step for step in steps if step.fraction == 1]
-    line = spending.option["series"][0]["marks"]
-    so_far = itertools.accumulate((step.test_score for step in full), best)
-    assert [mark["y"] for mark in line] == pytest.approx(list(so_far))
-    spent = sum(step.fit_cpu_seconds for step in steps)
-    after_first = sum(step.fit_cpu_seconds for step in full[1:])
-    assert line[-1]["x"] == pytest.approx(spent, rel=1e-4)
-    assert line[0]["x"] == pytest.approx(spent - after_first, rel=1e-4)
+    (cost,) = cost_chart(by_metric)
+    assert cost.how_to_read.startswith(f"{better} is better")

@@ -20,7 +20,7 @@ MOST_BYTES = 300_000  # without the script, which all pages share
 # Of the browser's main thread; an idle desk needs three, a busy machine some more.
 MOST_CPU_SECONDS = 30
 ADDRESS = "http://reports.test/leaderboard.html"
-CHARTS = ("Score against cost", "Best score against CPU seconds spent")
+CHARTS = ("Score against cost",)
 # Where on the screen a configuration is, in the chart of scores against cost.
 PLACE = """row => {
   const canvas = document.querySelector('.chart [role=img]');
