@@ -467,8 +467,9 @@ class Registry:
             return published
         package = package.numbered(version)
         folder = self.folder / version
-        for name, content in package.files.items():
-            files.write_bytes(folder / name, content)
+        files.write_many(
+            {folder / name: content for name, content in package.files.items()}
+        )
         if required:
             files.write_bytes(self.folder / "approvals" / f"{version}{_REQUIRED}", b"")
         if package.commit_due:

@@ -5,10 +5,12 @@ or on kills in between. A budget of seconds is the exception, which a note state
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import joblib
 
@@ -40,6 +42,8 @@ from experiment_pipeline.stages.search.rungs import Rung
 from experiment_pipeline.stages.search.scoring import scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 
+WRITERS = 4  # of models; each waits for the disk most of the time
+MOST_UNHEARD = 32  # models in memory and messages that wait for them
 Listener = Callable[[SearchNote | Conclusion], object]
 Results = Mapping[str, ModelResult]  # by key
 
@@ -144,20 +148,35 @@ def _listened(
     store: ModelStore,
     listen: Listener,
 ) -> None:
-    """Store each model of a search, and pass on what is to be heard of it."""
+    """Store each model of a search, and pass on what is to be heard of it.
+
+    Fits do not wait for the disk: a few writers store models, which share its syncs.
+    One listener hears all in order, of a model once it is stored.
+    """
     started = time.perf_counter()
-    try:
-        with closing(running) as events:
-            for event in events:
-                if isinstance(event, Fitted):
-                    store.put(event.model)
-                for message in progress.messages(event, time.perf_counter() - started):
-                    listen(message)
-    except Exception:
-        raise
-    except BaseException as interruption:
-        interruption.args = (progress.cancelled,)
-        raise
+    heard = deque[Future[Any]]()
+    with (
+        ThreadPoolExecutor(WRITERS, "store") as writers,
+        ThreadPoolExecutor(1, "listen") as listener,
+    ):
+        try:
+            with closing(running) as events:
+                for event in events:
+                    if isinstance(event, Fitted):
+                        stored = writers.submit(store.put, event.model)
+                        heard.append(listener.submit(stored.result))
+                    elapsed = time.perf_counter() - started
+                    for message in progress.messages(event, elapsed):
+                        heard.append(listener.submit(listen, message))
+                    while heard and (len(heard) > MOST_UNHEARD or heard[0].done()):
+                        heard.popleft().result()
+        except Exception:
+            raise
+        except BaseException as interruption:
+            interruption.args = (progress.cancelled,)
+            raise
+    for passed_on in heard:
+        passed_on.result()
     for note in progress.end():
         listen(note)
 
