@@ -257,42 +257,6 @@ EnsembleSetting = Annotated[
 ]
 
 
-class Worth(Closed):
-    """The gain that a search must expect to go on: in the metric, or worth
-    its price.
-    """
-
-    gain: float | None = Field(
-        None, gt=0, description="In the metric", examples=[0.001]
-    )
-    per_seconds: float = Field(
-        60.0, gt=0, description="The time in which it must be expected"
-    )
-    price_per_hour: float | None = Field(None, gt=0, description="Price of the machine")
-    value_per_point: float | None = Field(
-        None,
-        gt=0,
-        description="What a gain of 0.01 of the metric is worth, in the same currency",
-    )
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        has_gain = self.gain is not None
-        has_price = self.price_per_hour is not None
-        has_value = self.value_per_point is not None
-        if has_price != has_value or has_gain == has_price:
-            raise ValueError("write gain, or price_per_hour and value_per_point")
-        return self
-
-    @property
-    def least_gain(self) -> float:
-        """The gain that must be expected within `per_seconds`."""
-        if self.price_per_hour is None or self.value_per_point is None:
-            return self.gain or 0.0
-        price = self.price_per_hour * self.per_seconds / 3600
-        return 0.01 * price / self.value_per_point
-
-
 class Budget(Closed):
     """Limits of a search, checked between fits; configurations that did not start are
     listed.
@@ -305,10 +269,6 @@ class Budget(Closed):
     )
     configurations: int | None = Field(
         None, ge=1, description="How many are tried, drawn by seed"
-    )
-    worth: Worth | None = Field(
-        None,
-        description="A round of fits ends when the expected gain is less than this",
     )
 
 

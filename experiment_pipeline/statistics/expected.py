@@ -109,31 +109,3 @@ class ExpectedScores:
         )
         by_row = copied.influence.reshape(k, n).sum(axis=0) / k
         return interval.Linearised(copied.estimate, by_row)
-
-
-# The best tenth of the scores (at least _FEWEST_BEST) shows how far apart the next best
-# would be.
-_SHARE_OF_BEST = 0.1
-_FEWEST_BEST = 10
-_FEWEST_TO_EXPECT = 20
-
-
-def expected_gain(scores: np.ndarray, draws: float) -> interval.Interval:
-    """Estimate by how much the best of further draws exceeds the best of scores (n,).
-
-    The upper bound is one-sided, 95 %. Not finite: fewer than 20 scores. Above a high
-    score the excesses of most distributions are nearly exponential, with a mean that
-    the best scores estimate (Balkema and de Haan 1974, Pickands 1975). Then the best of
-    k + m scores exceeds the best of k by that mean times log(1 + m / k) (Renyi 1953).
-    This is too much for metrics with a best possible score, which most have.
-    """
-    from scipy.special import chdtri
-
-    falling = np.sort(scores[np.isfinite(scores)])[::-1]
-    count = len(falling)
-    if count < _FEWEST_TO_EXPECT:
-        return interval.Interval(math.inf, 0.0, math.inf)
-    few = max(_FEWEST_BEST, round(_SHARE_OF_BEST * count))
-    mean_excess = float(np.mean(falling[:few]) - falling[few])
-    gain = mean_excess * math.log1p(draws / count)
-    return interval.Interval(gain, 0.0, gain * 2 * few / float(chdtri(2 * few, 0.95)))

@@ -5,7 +5,6 @@ Each makes small tables and asks the code that decides in a run. Most look at on
 by a generator; `repeated` makes of that a share of many.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -27,7 +26,6 @@ from experiment_pipeline.stages.validation_report.ledger import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Drawn, compare_with_best
-from experiment_pipeline.statistics.expected import expected_gain
 from experiment_pipeline.statistics.interval import cluster_sums
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
@@ -385,54 +383,6 @@ def true_brier(noise: float) -> float:
     return score("brier", y, probabilities[:, 0])
 
 
-# When a search ends.
-
-# Quantiles of the score of one fit.
-SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "normal": lambda share: 0.01 * ndtri(share),
-    "exponential": lambda share: -0.005 * np.log(1 - share),
-    "bounded": lambda share: 0.05 * np.sqrt(share),
-}
-
-
-def stopped(kind: str, *, simulations: int, most: int = 3_000) -> list[Row]:
-    """End random searches of 60 fits a minute where a gain of .003 a minute is expected
-    no more.
-
-    Beside them one that knows the distribution: no rule foresees what the next minute
-    happens to bring.
-    """
-    scores, minute, asked = SCORES[kind], 60, 0.003
-    of_a_minute = scores(((np.arange(2_000) + 0.5) / 2_000) ** (1 / minute))
-    generator, found = np.random.default_rng(SEED), []
-    for _ in range(simulations):
-        drawn = scores(generator.random(most + minute))
-        best = np.maximum.accumulate(drawn)
-        fits = range(20, most)
-        ours = next(
-            (k for k in fits if expected_gain(drawn[:k], minute).high < asked), most
-        )
-        truly = (
-            k for k in fits if np.maximum(of_a_minute - best[k - 1], 0).mean() < asked
-        )
-        ends = np.array([ours, next(truly, most)])
-        gains = (best[ends + minute - 1] - best[ends - 1]) / asked
-        found.append((*gains, ends[0] / ends[1]))
-    gains, known, ratios = np.array(found).T
-    figures = {
-        "they would have gained less than is asked": (float((gains < 1).mean()), None),
-        "the same, where the distribution is known": (float((known < 1).mean()), None),
-        "what they would have gained, of what is asked": (
-            float(gains.mean()),
-            Aim(high=1.0),
-        ),
-        "fits, of those that were worth it": (float(np.median(ratios)), None),
-    }
-    return rows_of(
-        f"searches that end by their worth, {kind} scores: ", simulations, figures
-    )
-
-
 # The report.
 
 
@@ -540,7 +490,6 @@ CHOICE = (
         for metric in ("f1", "roc_auc")
         for how, more in _HOW.items()
     ),
-    *(partial(stopped, kind, simulations=300) for kind in SCORES),
     *each(BY_LUCK, 300, accused, _WEAKER),
     *each(Aim(low=0.9), 100, accused, _NAMED),
     *each(

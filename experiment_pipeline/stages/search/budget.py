@@ -1,4 +1,4 @@
-"""The limits of a search: seconds, and what more of them are worth.
+"""The limit of a search: its seconds.
 
 The seconds are those of the whole run: search, refit and report share what is left of
 them. Estimates only decide which fits start; they never change a result.
@@ -7,8 +7,6 @@ them. Estimates only decide which fits start; they never change a result.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from experiment_pipeline.spec import Budget, Features, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -27,8 +25,6 @@ from experiment_pipeline.stages.search.rungs import (
     kind,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.expected import expected_gain
-from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # The time model. Work is counted in passes over a column (measured on 565 to 90,000
@@ -267,9 +263,7 @@ class _AtRung:
     """What a brake knows of the current rung."""
 
     rung: Rung
-    began: float  # seconds of the clock
     entrants: dict[str, Configuration]  # by key, without the baseline
-    reused: int  # results of earlier runs among `results`
     results: dict[str, ModelResult] = field(default_factory=dict)
     spent: str = ""  # why no more fits start
     too_long: dict[str, float] = field(default_factory=dict)  # key → seconds it needs
@@ -304,9 +298,8 @@ class Brake:
 
     @property
     def is_timed(self) -> bool:
-        """Whether seconds, or what they are worth, decide what starts."""
-        limits = self.budget.seconds, self.budget.worth
-        return not self.stopped and limits != (None, None)
+        """Whether seconds decide what starts."""
+        return not self.stopped and self.budget.seconds is not None
 
     @property
     def is_out_of_time(self) -> bool:
@@ -330,7 +323,7 @@ class Brake:
             for entrant in entrants
             if competes(entrant) or entrant.named
         }
-        self.at = _AtRung(rung, self.clock(), by_key, len(stored))
+        self.at = _AtRung(rung, by_key)
         for result in stored.values():
             self.fit_ended(result)
 
@@ -463,8 +456,6 @@ class Brake:
 
     def _rung_has_time(self) -> bool:
         """Whether any fit of this rung may start, by its share of the seconds."""
-        if self._gains_too_little():
-            return False
         rung, reserved = self.at.rung, self._kept_back
         for_fits = self.seconds - reserved
         share = rung.number / rung.last
@@ -476,29 +467,6 @@ class Brake:
         if reserved >= 0.1:
             self.at.spent += f", {reserved:.1f} are kept for refit and report"
         return False
-
-    def _gains_too_little(self) -> bool:
-        """Whether more fits are expected to gain less than budget.worth requires."""
-        worth = self.budget.worth
-        fits = len(self.at.results) - self.at.reused
-        seconds = self.clock() - self.at.began
-        if worth is None or fits <= 0 or seconds <= 0:
-            return False
-        sign = metric_of(self.metric).sign
-        results = list(self.at.results.values())  # other threads may add to it
-        scores = np.array([sign * result.test_score for result in results])
-        fits_in_window = worth.per_seconds * fits / seconds
-        gain = expected_gain(scores, fits_in_window)
-        if gain.high >= worth.least_gain:
-            return False
-        before = scores[: max(len(scores) - round(fits_in_window), 1)]
-        realised = np.fmax.reduce(scores) - np.fmax.reduce(before)
-        self.at.spent = (
-            f"another {worth.per_seconds:g} seconds were expected to gain "
-            f"{gain.estimate:.2g} (at most {gain.high:.2g}; the last gained "
-            f"{realised:.2g}), less than budget.worth requires"
-        )
-        return True
 
     def _affords(self, key: str, needed: float) -> bool:
         if needed <= self.seconds_left:

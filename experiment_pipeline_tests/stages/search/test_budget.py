@@ -20,7 +20,7 @@ from experiment_pipeline.orchestration.assets import budget_of
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import MOST_HASHES
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.spec.search import Budget, Worth
+from experiment_pipeline.spec.search import Budget
 from experiment_pipeline.stages.search import results
 from experiment_pipeline.stages.search.budget import EXPORT_SECONDS as EXPORT
 from experiment_pipeline.stages.search.budget import (
@@ -519,29 +519,3 @@ def test_whom_a_later_rung_has_no_time_for_goes_on():
     scored = len([key for key in in_full if key in keys[2]])
     assert {*in_full[:scored]} <= {*keys[2]}
     assert in_full[scored:]
-
-
-def test_a_rung_ends_where_more_fits_are_not_worth_their_time():
-    """Few fits tell nothing; then what is to be gained falls below what is asked, and
-    the reason says it.
-    """
-    clock, worth = Clock(), Worth(gain=0.01, per_seconds=10)
-    brake = Brake(Budget(worth=worth), clock, AFTER, "roc_auc")
-    entrants = [replace(LINEAR[0], key=f"fit{number}") for number in range(200)]
-    brake.rung_began(FULL, entrants, {})
-    scores = list[float]()
-    for number, configuration in enumerate(entrants):
-        if not brake.may_start(configuration.key):
-            break
-        scores.append(0.7 + 0.02 * np.random.default_rng(number).normal())
-        brake.fit_ended(fitted(configuration, scores[-1], 0.5))
-        clock.seconds += 0.5
-    assert brake.is_out_of_time
-    assert 20 < len(scores) < 200
-    reason, _ = brake.reason_of("another")
-    assert reason.startswith("another 10 seconds were expected to gain 0.00")
-    assert f"the last gained {max(scores) - max(scores[:-20]):.2g})" in reason
-    brake.rung_began(FULL, DECLARED, {})
-    assert brake.may_start(FOREST.key)
-    priced = Worth(price_per_hour=3.6, value_per_point=0.1)
-    assert priced.least_gain == pytest.approx(0.006)
