@@ -20,10 +20,6 @@ from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.table.features import NamedColumns
 
-# Of the budget, for the export; it takes 3, and a report 1 less than the search
-# reserves.
-EXPORT_SECONDS = 2.0
-
 
 class Reporter(Protocol):
     """Shows a run to whoever started it."""
@@ -41,7 +37,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class RunBudget:
-    """The seconds of a run, from its first stage to the decision."""
+    """The seconds of a run, from its first stage to the exported model."""
 
     seconds: float | None = None  # None: no limit
     spent: Callable[[], float] = lambda: 0.0  # seconds since the run began

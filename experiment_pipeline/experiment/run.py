@@ -38,7 +38,7 @@ from rich.progress import (
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment import declared
-from experiment_pipeline.experiment.context import EXPORT_SECONDS, Run, RunBudget
+from experiment_pipeline.experiment.context import Run, RunBudget
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.experiment.flow import prepared_rows, run_stages
 from experiment_pipeline.experiment.in_memory import run_experiment
@@ -51,6 +51,7 @@ from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trig
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.search.budget import EXPORT_SECONDS
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import workers_of
 from experiment_pipeline.stages.search.results import TrainedModelStore

@@ -82,6 +82,9 @@ _CHECKED = {
 # Stages that must follow others, although they take no value from them.
 _AFTER = {"validated_data": ("data_analysis",)}
 _OPS = {"search": "training"}  # stage → name of its op, where that differs
+# Before a run starts, its process imports Dagster and loads definitions, which takes 3
+# to 5 on an idle machine: they are the user's seconds, too.
+START_SECONDS = 3.0
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
@@ -284,13 +287,14 @@ def budget_of(
     now: Callable[[], float] = time.time,
 ) -> "RunBudget":
     """Return the seconds of a run, from its launchpad or the YAML, and those spent."""
-    from experiment_pipeline.experiment.context import EXPORT_SECONDS, RunBudget
+    from experiment_pipeline.experiment.context import RunBudget
+    from experiment_pipeline.stages.search.budget import EXPORT_SECONDS
 
     seconds = _settings_of(context, spec).get("budget_seconds")
     began = _began(context, now)
 
     def spent() -> float:
-        return now() - began
+        return now() - began + START_SECONDS
 
     return RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS)
 

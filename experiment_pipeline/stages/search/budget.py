@@ -34,7 +34,9 @@ from experiment_pipeline.table.kinds import NUMERIC, kind_of
 SECONDS_PER_PASS = 1e-9  # a row
 SAFETY = 1.2
 REPORT_SECONDS = 2.5  # imports, evaluation and plots
-EXPORT_SECONDS = 3.0  # on an idle machine a run reserves them, with the report's
+# On an idle machine a run reserves them, with the report's. An export takes 2.9 to 4,
+# a report and the leaderboard 2.5 to 5; the last second of a process is its exit.
+EXPORT_SECONDS = 3.0
 
 # A pass of boosting also scans a column's bins, which costs as much as so many times
 # its rows, at most 2,000. A pass of other algorithms costs as much as 3.5 of them.

@@ -15,15 +15,15 @@ import pytest
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
-from experiment_pipeline.experiment.context import EXPORT_SECONDS, RunBudget
-from experiment_pipeline.orchestration.assets import budget_of
+from experiment_pipeline.experiment.context import RunBudget
+from experiment_pipeline.orchestration.assets import START_SECONDS, budget_of
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import MOST_HASHES
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget
 from experiment_pipeline.stages.search import results
-from experiment_pipeline.stages.search.budget import EXPORT_SECONDS as EXPORT
 from experiment_pipeline.stages.search.budget import (
+    EXPORT_SECONDS,
     REPORT_SECONDS,
     AfterSearch,
     Brake,
@@ -228,7 +228,7 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows():
     assert stacked > 10 * AFTER.encoding(result.features)
     # Others use the machine as well: report and export take twice as long.
     busy = AFTER.of([replace(result, fit_cpu_seconds=3.0)]) - AFTER.of([result])
-    expected = REPORT_SECONDS + EXPORT + 2.5 * AFTER.encoding(result.features)
+    expected = REPORT_SECONDS + EXPORT_SECONDS + 2.5 * AFTER.encoding(result.features)
     assert busy == pytest.approx(expected)
 
 
@@ -359,8 +359,8 @@ def _context(
 
 
 def test_the_seconds_are_those_of_the_whole_run():
-    """They count from its start; the launchpad's replace the YAML's, and without a
-    budget there is no end.
+    """They count from the start of its process; the launchpad's replace the YAML's, and
+    without a budget there is no end.
     """
     assert callable(dg.DagsterInstance.get_run_record_by_id)
     assert isinstance(dg.AssetExecutionContext.run, property)
@@ -370,11 +370,12 @@ def test_the_seconds_are_those_of_the_whole_run():
     def budget(config: dict[str, object], spec=spec) -> RunBudget:
         return budget_of(_context(config, start_time=100.0), spec, clock)
 
-    assert budget({}).left == 30 - 10 - EXPORT_SECONDS
-    assert budget({"budget_seconds": 60.0}).left == 60 - 10 - EXPORT_SECONDS
+    beside = START_SECONDS + EXPORT_SECONDS
+    assert budget({}).left == 30 - 10 - beside
+    assert budget({"budget_seconds": 60.0}).left == 60 - 10 - beside
     seconds_left = budget({}).countdown(clock)
     clock.seconds = 130.0
-    assert seconds_left() == 30 - 30 - EXPORT_SECONDS
+    assert seconds_left() == 30 - 30 - beside
     assert budget({}, scenario.spec("binary")).left == math.inf
 
 
