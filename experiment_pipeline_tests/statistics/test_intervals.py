@@ -129,8 +129,8 @@ def test_interval_covers_the_truth_in_95_of_100_samples(name, sample, rows, leas
     normal one misses.
     """
     generator = np.random.default_rng(6)
-    truth = sample(generator, 400_000 if sample is _usual else 1_500_000).score(name)
-    intervals = [sample(generator, rows).interval(name) for _ in range(500)]
+    truth = sample(generator, 400_000 if sample is _usual else 1_000_000).score(name)
+    intervals = [sample(generator, rows).interval(name) for _ in range(300)]
     held = np.mean([one.low <= truth <= one.high for one in intervals])
     assert least <= held <= 0.985
 
