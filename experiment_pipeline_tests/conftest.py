@@ -173,10 +173,7 @@ def each_database(request, monkeypatch) -> str:
 
 # Whole runs, most in processes of their own: those with the most CPU seconds first.
 LONGEST = (
-    *(
-        f"end_to_end/test_{name}.py"
-        for name in ("ui", "library", "cluster", "commands")
-    ),
+    *(f"end_to_end/test_{name}.py" for name in ("ui", "library", "cluster")),
     *("stages/test_decision.py", "stages/test_experiment_run.py"),
     *("experiment/test_run.py", "experiment/test_by_hand.py"),
     *("stages/search/dask/test_engine.py", "orchestration/test_killed_stages.py"),

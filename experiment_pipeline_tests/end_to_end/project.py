@@ -139,7 +139,7 @@ class Project:
         return self.folder / "artifacts" / experiment / "registry"
 
     def leave_out_the_fresh_process(self) -> None:
-        """Check no exported model in a fresh process: the tests of the commands do. The
+        """Check no exported model in a fresh process: that of the library does. The
         package, which workers of a cluster compare, stays as it is.
         """
         (self.folder / "sitecustomize.py").write_text(LEAVES_OUT)

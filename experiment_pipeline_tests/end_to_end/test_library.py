@@ -174,6 +174,18 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
+def install(wheel: Path, packages: Path) -> None:
+    """Unpack the package, with what Python has compiled of the same files already."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(packages)
+    for file in (packages / "experiment_pipeline").rglob("*.py"):
+        shutil.copystat(ROOT / file.relative_to(packages), file)
+    for compiled in (ROOT / "experiment_pipeline").rglob("__pycache__"):
+        place = packages / compiled.relative_to(ROOT)
+        if place.parent.is_dir():
+            shutil.copytree(compiled, place)
+
+
 @pytest.fixture(scope="module")
 def host(wheel: Path, tmp_path_factory) -> Host:
     """A fresh environment and project; the packages that both need are read from the
@@ -189,8 +201,7 @@ def host(wheel: Path, tmp_path_factory) -> Host:
     )
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "shared.pth").write_text("\n".join(site.getsitepackages()))
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(packages)
+    install(wheel, packages)
     (project / "clinic" / "defs").mkdir(parents=True)
     (project / "home").mkdir()
     for file, text in PROJECT.items():

@@ -1,6 +1,6 @@
 """Dagster as a user has it, started once: its pages in a real browser with the buttons
-of the README, runs that were killed before it started, and a run on a cluster that is
-cancelled.
+of the README, the commands of the README and of the workflow for CI, runs that were
+killed before it started, and a run on a cluster that is cancelled.
 """
 
 import json
@@ -15,8 +15,9 @@ import pytest
 from distributed import Client
 from playwright.sync_api import expect
 
-from experiment_pipeline.tracking.database.connection import FILE
+from experiment_pipeline.tracking.database.connection import FILE, VARIABLE
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi, watched_page
 from experiment_pipeline_tests.end_to_end.project import Project
 from experiment_pipeline_tests.ports import wait_until
@@ -145,6 +146,16 @@ def done(ui, launched):
     return ui.wait_for_runs(BY_JOB)
 
 
+@pytest.fixture(scope="module")
+def rerun(project, done):
+    """The run of the job once more, by the workflow for CI; it tells what it imports."""
+    project.env["PYTHONPROFILEIMPORTTIME"] = "1"
+    try:
+        return project.ci(BY_JOB)
+    finally:
+        del project.env["PYTHONPROFILEIMPORTTIME"]
+
+
 def at_work(project) -> set[int]:
     """Processes whose run has come to the preparation of its table."""
     return {int(path.stem) for path in project.folder.glob("*.at_work")}
@@ -266,6 +277,57 @@ def test_the_leaderboard_shows_its_table(browser, done):
     expect(table.last.get_by_text(score).first).to_be_in_viewport(ratio=1)
     for key in ("linear", "dummy", "lightgbm__num_leaves=3", KEY):
         expect(table.last.get_by_text(key, exact=True).first).to_be_visible()
+
+
+def test_a_rerun_passes_in_ci_with_its_pages_and_reuses_everything(project, rerun):
+    """Outcome, report and record are in the folder and the summary; nothing is trained,
+    judged or published twice, and nothing imported for it.
+    """
+    told = rerun.done.stdout
+    assert rerun.done.returncode == 0, told
+    imported = set(re.findall(r"^import time:.*\| +([\w.]+)$", told, re.MULTILINE))
+    # The estimator of the run to cancel brings linear models, and no pipeline.
+    assert not imported & {"sklearn.pipeline", "lightgbm", "matplotlib", "skops"}
+    assert {"pandas", "jinja2"} <= imported, (
+        "every run makes the pages of the memory anew"
+    )
+    assert "reused 4 of 4 configurations" in told
+    assert "data_analysis: reused the result of the same inputs" in told
+    assert "validation_report: reused the result of the same inputs" in told
+    assert f"v0001 is already the champion: {project.registry(BY_JOB)}/v0001" in told
+    looks = project.folder / "artifacts" / BY_JOB / "validation_looks"
+    assert len(list(looks.iterdir())) == 1
+    run = json.loads((rerun.reports / "run.json").read_text())
+    assert (run["status"], run["version"]) == ("accepted", "v0001")
+    record = (rerun.reports / "decision_record.md").read_text()
+    assert "Accepted with conditions (repeated_entities): " in record
+    assert rerun.summary.read_text() == record
+    for page in ("validation_report", "leaderboard", "data_analysis", "index"):
+        assert (rerun.reports / f"{page}.html").stat().st_size > 1_000
+
+
+def test_both_runs_are_remembered_beside_what_dagster_stores(
+    project, rerun, monkeypatch
+):
+    """Without any set-up there is a database of runs, which the command lists and
+    compares.
+    """
+    assert (project.folder / ".dagster_home" / FILE).exists()
+    monkeypatch.chdir(project.folder)
+    monkeypatch.delenv(VARIABLE)
+    second, first = json.loads(command("runs", BY_JOB, "--json").stdout)
+    assert (first["status"], first["version_is_new"]) == ("accepted", True)
+    assert (second["status"], second["version_is_new"]) == ("accepted", False)
+    assert (first["reused"], second["reused"]) == (0, 4)
+    assert (first["triggered_by"], second["triggered_by"]) == ("person", "command line")
+    told = command("compare", first["run_id"], second["run_id"][:8]).output
+    assert "nothing has changed" in told
+    assert "no difference" in told
+    assert "not paired" not in told
+    overview = project.folder / "artifacts" / "overview.html"
+    assert BY_JOB in overview.read_text()
+    page = overview.parent / BY_JOB / "runs.html"
+    assert page.read_text().count("accepted") >= 2
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
