@@ -184,25 +184,6 @@ def log_axis(values: Sequence[float], title: str) -> Axis:
     return Axis(title, low, high, ticks)
 
 
-def estimates(
-    title: str,
-    alt: str,
-    rows: Sequence[tuple[str, Interval, str]],
-    axis_title: str,
-    levels: Sequence[Level] = (),
-) -> Chart:
-    """Return a chart of rows (name, estimate with its interval, colour)."""
-    series: list[Series] = []
-    for place, (name, interval, color) in enumerate(rows):
-        tip = f"{name}: {numbers.interval(interval)}"
-        span = Span(place, interval.low, interval.high)
-        series.append(Intervals([span], color, upright=False))
-        series.append(Points([Mark(interval.estimate, place, tip)], color, size=9))
-    names = Axis(names=[plain(name) for name, *_ in rows], downwards=True)
-    plot = Plot(Axis(axis_title), names, [*series, *levels])
-    return chart(title, alt, plot, height=60 + 26 * len(rows))
-
-
 def around_zero(changes: Iterable[Interval]) -> Axis:
     """Return an axis for changes, with zero in its middle."""
     ends = [end for one in changes for end in (one.low, one.estimate, one.high)]

@@ -7,7 +7,6 @@ import pytest
 
 from experiment_pipeline.reporting.charts import (
     MUTED,
-    SERIES,
     Axis,
     Intervals,
     Level,
@@ -16,11 +15,9 @@ from experiment_pipeline.reporting.charts import (
     Points,
     Span,
     chart,
-    estimates,
     log_axis,
     plain,
 )
-from experiment_pipeline.statistics.interval import Interval
 
 NAME = "<b>&amp;$x^$ `|` 漢 \x00"
 
@@ -35,21 +32,6 @@ def test_what_is_not_finite_is_not_drawn():
     drawn_points, drawn_intervals = option["series"]
     assert drawn_points["marks"] == [{"x": 2, "y": 0.5}]
     assert drawn_intervals["spans"] == [{"at": 1, "low": 0.1, "high": 0.2}]
-
-
-def test_estimates_are_marks_with_intervals_beside_their_names():
-    """Pointing at one shows its name, whatever characters it has, and its numbers."""
-    undefined = Interval(math.nan, math.nan, math.nan)
-    rows = [(NAME, Interval(0.7, 0.6, 0.8), SERIES[0]), ("undefined", undefined, MUTED)]
-    option = estimates("", "", rows, "roc_auc $").option
-    intervals, points, *without_numbers = option["series"]
-    assert intervals["spans"] == [{"at": 0, "low": 0.6, "high": 0.8}]
-    tip = f"{NAME}: 0.7000 (0.6000 to 0.8000)"
-    assert points["marks"] == [{"x": 0.7, "y": 0, "tip": tip}]
-    assert [series.get("spans", series.get("marks")) for series in without_numbers] == [
-        [],
-        [],
-    ]
 
 
 @pytest.mark.parametrize(

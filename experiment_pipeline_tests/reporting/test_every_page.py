@@ -4,6 +4,7 @@ narrow, light and dark.
 The rules are WCAG 2 A and AA as axe-core knows them.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -219,6 +220,48 @@ def test_two_ticked_runs_are_shown_together_with_the_command_that_compares_them(
     assert page.locator(".comparer tr").count() == 2
     boxes.nth(1).uncheck()
     assert page.locator(".comparer").inner_text() == "Tick two runs to compare them."
+    page.close()
+
+
+def test_eight_questions_are_answered_by_clicks_from_the_overview(
+    browser: Browser, storage: Path
+):
+    """Which model is live, why the last run was refused, what next, a simpler model,
+    what mattered, what changed, whether two runs differ, and the cost.
+    """
+    page = browser.new_page()
+    page.set_default_timeout(20_000)
+
+    def click(name: str) -> None:
+        page.get_by_role("link", name=name, exact=True).first.click()
+
+    page.goto(f"file://{storage / PAGES['overview']}")
+    row = page.locator("tr", has_text=EXPERIMENT)
+    live = row.locator('[data-label="champion"]').inner_text()
+    assert re.search(r"v00\d\d.*old.*\(0\.\d+ to 0\.\d+\)", live, re.DOTALL)
+    assert re.search(r"\d", row.locator('[data-label="cost of 30 days"]').inner_text())
+    click(EXPERIMENT)
+    refused = page.locator(".explore tr", has_text="not accepted").first
+    assert "failed: " in refused.inner_text()
+    changes = page.locator(".explore details").first
+    changes.locator("summary").click()
+    assert "→" in changes.inner_text()
+    boxes = page.get_by_role("checkbox")
+    newer, older = REFUSED.rpartition("/")[2], RUN.rpartition("/")[2]
+    for run in (newer, older):
+        boxes.and_(page.locator(f'[value="{run}"]')).check()
+    assert "intervals" in page.locator(".comparer").inner_text()
+    click("All differences, row by row")
+    assert page.locator(".verdict").inner_text()
+    click("Decision")
+    gates = page.locator(".gates li")
+    assert gates.first.inner_text().startswith("failed")
+    simpler = page.get_by_text(re.compile("simpler", re.IGNORECASE))
+    assert simpler.first.is_visible()
+    assert page.locator(".next").inner_text().startswith("What next")
+    click("Leaderboard")
+    mattered = page.locator("section", has_text="What mattered in").first.inner_text()
+    assert re.search("explains|Without a visible effect", mattered)
     page.close()
 
 

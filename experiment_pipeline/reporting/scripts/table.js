@@ -108,7 +108,10 @@ comparer?.parentElement.addEventListener("change", () => {
   const page = JSON.parse(newer.dataset.compared)[older.value];
   const command = comparer.dataset.command.replace("{}", older.value.slice(0, 8)).replace("{}", newer.value.slice(0, 8));
   const rows = ticked.map((line) => line.cloneNode(true));
-  rows.forEach((row) => row.querySelectorAll("input").forEach((box) => box.remove()));
+  for (const row of rows) {
+    row.querySelectorAll("input").forEach((box) => box.remove());
+    row.querySelectorAll("button").forEach((button) => button.replaceWith(...button.childNodes));
+  }
   comparer.replaceChildren(
     make("p", {}, overlap(...ticked), page ? make("a", { href: page }, "All differences, row by row") : "All differences, row by row:"),
     ...(page ? [] : [make("pre", {}, command)]),

@@ -13,6 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import numbers, run_record
+from experiment_pipeline.reporting.charts import around_zero, on_line
 from experiment_pipeline.reporting.document import (
     HOLD_OUT,
     Block,
@@ -51,7 +52,7 @@ from experiment_pipeline.statistics.calibration import (
     fewest_for,
     named,
 )
-from experiment_pipeline.statistics.interval import LEVEL
+from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.metrics import (
     better,
     metric_of,
@@ -214,7 +215,7 @@ def model_page(
 
 def _of_model(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     """What the model uses, then how it fares and where it is weak."""
-    yield _features(report, charts)
+    yield _features(report)
     yield from _dependence(report, charts)
     yield from _calibration(report, charts)
     yield from _threshold(report, charts)
@@ -617,7 +618,7 @@ def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     yield _section("Class by class", text, table, *drawn, *rest)
 
 
-def _features(report: ValidationReport, charts: Charts) -> Section:
+def _features(report: ValidationReport) -> Section:
     usage = report.usage
     title = "Importance of features"
     if usage is None:
@@ -630,26 +631,30 @@ def _features(report: ValidationReport, charts: Charts) -> Section:
     digits = 4
     if 0 < largest < math.inf:
         digits = max(digits, 2 - math.floor(math.log10(largest)))
-    rows = [
-        (
-            feature.feature,
-            numbers.score(round(feature.drop, digits)),
-            numbers.score(round(feature.deviation, digits)),
-            _SIGNIFICANT[feature.significant],
+    losses = [
+        Interval(
+            round(feature.drop, digits),
+            round(feature.drop - feature.deviation, digits),
+            round(feature.drop + feature.deviation, digits),
         )
         for feature in usage.importance
+    ]
+    axis = around_zero(losses)
+    rows = [
+        (feature.feature, on_line(loss, axis, 0.0), _SIGNIFICANT[feature.significant])
+        for feature, loss in zip(usage.importance, losses, strict=True)
     ]
     text = (
         f"Loss of {usage.metric} when the values of a feature are shuffled, on "
         f"{usage.rows:,} {_rows_of_usage(report)}, "
-        f"{numbers.counted(usage.repeats, 'shuffle')} each. The noise is the standard "
-        "deviation between shuffles; a loss is significant by Student's t-test against "
-        f"it ({_CONFIDENCE} level). Two features with the same information both look "
-        "unimportant."
+        f"{numbers.counted(usage.repeats, 'shuffle')} each, plus and minus the "
+        "standard deviation between shuffles; a loss is significant by Student's "
+        f"t-test against it ({_CONFIDENCE} level). Two features with the same "
+        "information both look unimportant."
     )
-    header = ("feature", f"{usage.metric} lost", "noise (±)", "significant")
+    header = ("feature", f"{usage.metric} lost", "significant")
     table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")
-    return _section(title, text, *charts.get("importance", ()), *table)
+    return _section(title, text, *table)
 
 
 def _rows_of_usage(report: ValidationReport) -> str:

@@ -26,7 +26,6 @@ from experiment_pipeline.reporting.charts import (
     Series,
     Span,
     chart,
-    estimates,
     plain,
 )
 from experiment_pipeline.reporting.document import Chart
@@ -44,7 +43,7 @@ from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_curve, threshold_value
 
-_MOST_POINTS, _MOST_BARS, _MOST_CELLS = 400, 15, 12
+_MOST_POINTS, _MOST_CELLS = 400, 12
 
 
 def charts(
@@ -54,7 +53,7 @@ def charts(
     exported = model.exported
     classes = model.classes
     by_section: dict[str, list[Chart]] = {
-        "scores": [_scores(report)],
+        "scores": [],
         "calibration": [*_calibration(report)],
         "threshold": [*_threshold(report, model)],
     }
@@ -64,30 +63,8 @@ def charts(
     if report.details.residuals is not None:
         by_section["residuals"] = [*_residuals(exported)]
     if report.usage is not None:
-        by_section["importance"] = [*_importance(report.usage)]
         by_section["dependence"] = [*_dependence(report.usage)]
     return {section: tuple(drawn) for section, drawn in by_section.items() if drawn}
-
-
-def _scores(report: ValidationReport) -> Chart:
-    score = report.score(report.metric)
-    gap = report.gap
-    words = evaluated(gap.evaluation)
-    rows = [
-        ("baseline", Interval(score.baseline, np.nan, np.nan), MUTED),
-        (f"{words.name} (used to choose)", gap.test, SERIES[0]),
-    ]
-    if gap.evaluation == "test_set":  # a cross-validated score is not of one fit
-        rows.append(("validation, same fit", gap.validation, SERIES[0]))
-    rows.append(("validation, final model", score.interval, SERIES[1]))
-    return estimates(
-        f"{words.name.capitalize()} against validation",
-        f"{report.metric} is {numbers.interval(score.interval)} on validation and "
-        f"{numbers.interval(gap.test)} {words.short}; the baseline (no features) "
-        f"scores {numbers.score(score.baseline)}.",
-        rows,
-        f"{report.metric}, {numbers.share(LEVEL)} interval",
-    )
 
 
 def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]:
@@ -293,25 +270,6 @@ def _confusion(
     )
     height = max(200, (194 if rotated else 138) + 34 * len(shown))
     return chart("Confusion", f"{alt}.", plot, height=height)
-
-
-def _importance(usage: Usage) -> Iterator[Chart]:
-    if not usage.importance:
-        return
-    rows = []
-    for feature in usage.importance[:_MOST_BARS]:
-        low, high = feature.drop - feature.deviation, feature.drop + feature.deviation
-        spread = Interval(feature.drop, low, high)
-        rows.append((plain(feature.feature, 30), spread, SERIES[0]))
-    largest = usage.importance[0]
-    yield estimates(
-        "Importance of features",
-        f"Loss of {usage.metric} when a feature is shuffled; the largest is that of "
-        f"{largest.feature}, {numbers.spread(largest.drop, largest.deviation)}.",
-        rows,
-        f"{usage.metric} lost when shuffled",
-        [Level("x", 0.0)],
-    )
 
 
 def _dependence(usage: Usage) -> Iterator[Chart]:

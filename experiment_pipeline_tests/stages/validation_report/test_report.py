@@ -490,7 +490,7 @@ def test_every_chart_states_its_number_and_shows_one_where_pointed_at(task: str)
     and tips.
     """
     shown = charts_of(accepted(task))
-    assert len({chart.title for chart in shown}) == len(shown) >= 6
+    assert len({chart.title for chart in shown}) == len(shown) >= 4
     for chart in shown:
         assert re.search(r"\d.*\.$", chart.alt), chart.title
         text = json.dumps(chart.option, allow_nan=False)
@@ -505,7 +505,7 @@ def test_names_from_the_data_are_shown_and_never_run(task: str):
     """Columns, categories and classes with tags, ampersands and dollars."""
     shown = accepted(task)
     assert not re.search(r"<(b|i|very)>", shown.page.partition("</main>")[0])
-    _, _, table = section(shown, "Importance of features")
+    _, table = section(shown, "Importance of features")
     assert isinstance(table, TableBlock)
     assert STRANGE in [row[0] for row in table.rows]
     assert "&lt;b&gt;carrier &amp; $x^$&lt;/b&gt;" in shown.page
@@ -568,8 +568,8 @@ def test_losses_of_a_target_in_small_units_are_no_zeros():
     )
     report = report_of(usage=Usage("roc_auc", 200, 5, ranked, (), 200))
     text = text_of(report).replace("\\", "")
-    assert "| rate | 3e-06 | 3e-07 | yes |" in text
-    assert "| noise | 0.0000 | 0.0000 |" in text
+    assert "| rate | 3e-06 (2.7e-06 to 3.3e-06) | yes |" in text
+    assert "| noise | 0.0000 (0.0000 to 0.0000) |" in text
 
 
 def test_importance_and_dependence_find_what_the_table_was_made_of():
