@@ -427,16 +427,17 @@ def _units_question(
 
 def _category(raw: pd.Series) -> ColumnPlan:
     name = str(raw.name)
-    texts = raw.dropna().astype("str")
-    rows, distinct = len(texts), raw.nunique()
+    present = raw.dropna()
+    rows, distinct = len(present), raw.nunique()
     named = facts.is_named_like_an_id(name)
-    is_id = distinct == len(raw) and (named or texts.str.fullmatch(_DIGEST).all())
+    is_id = distinct == len(raw) and (
+        named or present.astype("str").str.fullmatch(_DIGEST).all()
+    )
     if is_id or (named and distinct > MOST_NAMED_CATEGORIES):
         return _named(raw, distinct)
     free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * rows)
     # Texts of several words stay features, by their n-grams.
-    has_words = texts.str.strip().str.contains(_SEVERAL_WORDS)
-    if free and not has_words.mean() > FREE_TEXT_SHARE:
+    if free and not _has_words(present):
         why = f"codes: {distinct:,} distinct ones in {rows:,} rows"
         return ColumnPlan(name, why, excluded=True)
     return ColumnPlan(
@@ -444,6 +445,11 @@ def _category(raw: pd.Series) -> ColumnPlan:
         names_entities=named and 2 < distinct < rows,
         many_texts=free or distinct > MOST_CODES,
     )
+
+
+def _has_words(present: pd.Series) -> bool:
+    texts = present.astype("str").str.strip()
+    return texts.str.contains(_SEVERAL_WORDS).mean() > FREE_TEXT_SHARE
 
 
 def _shown(value: object) -> str:
