@@ -22,6 +22,12 @@ from .errors import (
 from .errors import (
     UnknownRun as UnknownRun,
 )
+from .experiment.explore import (
+    Exploration as Exploration,
+)
+from .experiment.explore import (
+    explore as explore,
+)
 from .experiment.files import read_experiment as read_experiment
 from .experiment.in_memory import (
     ExperimentRun as ExperimentRun,

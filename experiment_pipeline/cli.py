@@ -298,6 +298,21 @@ def _decide(
 
 @main.command()
 @click.argument("experiment")
+@as_json
+def explore(experiment: str, as_json: bool) -> None:
+    """Search EXPERIMENT up to its leaderboard: no validation row is scored, nothing is
+    recorded.
+    """
+    from experiment_pipeline.table.table import plain_rows
+
+    found = ep.explore(experiment)
+    notes = [*found.board.notes]
+    facts = {"leaderboard": plain_rows(found.leaderboard), "notes": notes}
+    _say(facts, [repr(found), *notes], as_json)
+
+
+@main.command()
+@click.argument("experiment")
 @click.argument("key")
 @click.option("--why", required=True, help="The reason, for the decision record.")
 @as_json

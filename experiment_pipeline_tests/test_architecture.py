@@ -61,6 +61,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
             *(
                 "approve",
                 "choose",
+                "explore",
                 "clean",
                 "compare",
                 "database",
@@ -385,20 +386,21 @@ def test_what_production_code_does_not_call_is_not_there():
 
 
 def test_every_method_is_called_by_production_code():
-    """A public method of a class that extends no framework's is called somewhere in the
-    package.
+    """A public method of a class that extends no framework's, and that users do not
+    import, is called somewhere in the package.
     """
+    public = set(experiment_pipeline.__all__)
     read = {node.attr for node in nodes(ast.Attribute, *MODULES)}
     uncalled = {
         f"{module}.{owner.name}.{method.name}"
         for module in MODULES
         for owner in nodes(ast.ClassDef, module)
-        if not owner.bases
+        if not owner.bases and owner.name not in public
         for method in owner.body
         if isinstance(method, ast.FunctionDef) and not method.name.startswith("_")
         if method.name not in read
     }
-    assert_few(uncalled, MOST_UNUSED, "is called by no code of the package: delete it")
+    assert_few(uncalled, 0, "is called by no code of the package: delete it")
 
 
 def assert_few(found: Collection[str], most: int, what: str) -> None:

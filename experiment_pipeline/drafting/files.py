@@ -193,7 +193,7 @@ def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft
     schema_text = infer_schema(prepared.frame, spec.target, split_keys(spec))
     try:
         schema = load_schema(schema_text)
-        prepared = assign(prepared, raw.columns, schema, spec)
+        prepared = assign(prepared, raw, schema, spec)
         checked = validate(raw, prepared, schema, spec)
         check_target(checked.validated, spec)
         check_metrics(checked.validated[spec.target], spec)

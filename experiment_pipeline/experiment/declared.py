@@ -161,6 +161,31 @@ def experiment_folder(name: str) -> Path:
     return folders[name]
 
 
+def experiment_of(
+    data: pd.DataFrame | str | Path,
+    target: str | None,
+    *,
+    name: str | None,
+    schema: str | None,
+    seconds: float | None,
+    settings: Mapping[str, Any],
+) -> tuple[NamedColumns, str]:
+    """Return a drafted experiment and its reasons; without `target` that of a folder.
+
+    Raises InvalidExperiment: a setting is impossible, or given for a folder.
+    """
+    if target is not None:
+        return drafted(data, str(target), name, schema, seconds, settings)
+    if settings or schema is not None or isinstance(data, pd.DataFrame):
+        raise errors.InvalidExperiment(
+            "run",
+            rule="without target, a folder's defs.yaml holds all settings, and no "
+            "others are accepted",
+            fix="Name the target, or edit the folder's defs.yaml.",
+        )
+    return named_columns(experiment_folder(str(data))), ""
+
+
 def drafted(
     data: pd.DataFrame | str | Path,
     target: str,
@@ -319,16 +344,31 @@ def with_search(
 ) -> NamedColumns:
     """Return the experiment with another search; `extend`: added to its own.
 
-    A draft keeps its comments. An entry replaces an earlier one of its name.
+    An entry replaces an earlier one of its name.
     """
-    file = YamlFile(named.yaml_text, f"{named.spec.name}/defs.yaml")
-    attributes = dict(read_component(file, EXPERIMENT).attributes or {})
     names = {entry["name"] for entry in search}
-    earlier = attributes["search"] if extend else []
+    earlier = declared_keys(named)["search"] if extend else []
     entries = [entry for entry in earlier if entry.get("name") not in names]
-    attributes["search"] = [*entries, *search]
+    return with_keys(named, {"search": [*entries, *search]}, named.schema_text)
+
+
+def declared_keys(named: NamedColumns) -> dict[str, Any]:
+    """Return the keys of defs.yaml with their values, as written."""
+    file = YamlFile(named.yaml_text, f"{named.spec.name}/defs.yaml")
+    return dict(read_component(file, EXPERIMENT).attributes or {})
+
+
+def with_keys(
+    named: NamedColumns, keys: Mapping[str, Any], schema_text: str
+) -> NamedColumns:
+    """Return the experiment with other values of some keys; a draft keeps its comments.
+
+    Raises InvalidExperiment: a value is impossible.
+    """
+    attributes = {**declared_keys(named), **keys}
     text = to_yaml({"type": EXPERIMENT, "attributes": attributes})
     if "\n  search:" in named.yaml_text:
-        text = with_settings(named.yaml_text, {"search": attributes["search"]})
-    changed = YamlFile(text, file.path)
-    return judged(named.spec.name, changed, named.schema_text, named.schema_path)
+        text = with_settings(named.yaml_text, keys)
+    name = named.spec.name
+    file = YamlFile(text, f"{name}/defs.yaml")
+    return judged(name, file, schema_text, named.schema_path)

@@ -431,6 +431,7 @@ def leaderboard(
             set_aside,
             refit_time,
             run.by_hand,
+            run.store.scores,
         )
         shown = SearchShown.of(ranked, search_results, spec)
         contents = {
@@ -755,8 +756,12 @@ class FlowResult:
     refused: errors.ExperimentPipelineError | None  # why it ended early
 
 
-def run_stages(run: Run, report: Callable[[str, Outcome], object]) -> FlowResult:
+def run_stages(
+    run: Run, report: Callable[[str, Outcome], object], until: str | None = None
+) -> FlowResult:
     """Run the stages in their order until one ends the run; `report` gets each outcome.
+
+    `until`: the last stage to run; None: all.
 
     Raises the errors of the stages, except that of an export, which leaves leaderboard
     and report valid.
@@ -772,6 +777,8 @@ def run_stages(run: Run, report: Callable[[str, Outcome], object]) -> FlowResult
             report(asset, outcome)
         if (refused := refusal(outcomes)) is not None:
             return FlowResult(values, refused)
+        if stage == until:
+            break
     return FlowResult(values, None)
 
 

@@ -39,7 +39,6 @@ from rich.progress import (
 from experiment_pipeline import errors
 from experiment_pipeline.experiment import declared
 from experiment_pipeline.experiment.context import Run, RunBudget
-from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.experiment.flow import prepared_rows, run_stages
 from experiment_pipeline.experiment.in_memory import run_experiment
 from experiment_pipeline.experiment.result import RunResult
@@ -109,21 +108,10 @@ def run(
             far.
     """
     began = perf_counter()
-    if target is not None:
-        named, summary = declared.drafted(
-            data, str(target), name, schema, seconds, settings
-        )
-    elif settings or schema is not None or isinstance(data, pd.DataFrame):
-        raise errors.InvalidExperiment(
-            "run",
-            rule="without target, a folder's defs.yaml holds all settings, and no "
-            "others are accepted",
-            fix="Name the target, or edit the folder's defs.yaml.",
-        )
-    else:
-        named = named_columns(declared.experiment_folder(str(data)))
-        summary = ""
-    return _executed(
+    named, summary = declared.experiment_of(
+        data, target, name=name, schema=schema, seconds=seconds, settings=settings
+    )
+    return executed(
         named,
         summary=summary,
         progress=progress,
@@ -163,7 +151,7 @@ def add(
             fix="Add another one.",
         )
     summary = "" if isinstance(result, str) else result.summary
-    return _executed(named, summary=summary, delivered=raw, asked_for={name})
+    return executed(named, summary=summary, delivered=raw, asked_for={name})
 
 
 def choose(
@@ -206,7 +194,7 @@ def choose(
         spec = named.spec.model_copy(update={"ensemble": None})
         named = replace(named, spec=spec)
     by_hand = ChoiceByHand(key, why, user_name())
-    return _executed(
+    return executed(
         named, trigger=trigger, by_hand=by_hand, delivered=raw, asked_for=()
     )
 
@@ -246,7 +234,7 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
         }
         for model in models.values()
     ]
-    return _executed(declared.with_search(named, search), trigger=trigger)
+    return executed(declared.with_search(named, search), trigger=trigger)
 
 
 def sensitivity(
@@ -382,7 +370,7 @@ class ProgressReporter:
             self.advance()
 
 
-def _executed(
+def executed(
     named: NamedColumns,
     *,
     summary: str = "",

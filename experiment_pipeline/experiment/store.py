@@ -19,6 +19,7 @@ from experiment_pipeline.reporting.outcome import Fact, Outcome
 from experiment_pipeline.reporting.run_record import RecordRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export
+from experiment_pipeline.stages.leaderboard.scored import ScoreLedger
 from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
 from experiment_pipeline.stages.search.earlier import EarlierSearches
 from experiment_pipeline.stages.search.halving import FitEngine, Threads, workers_of
@@ -106,10 +107,11 @@ class Store:
     # experiment and digest of the raw table → its prepared rows: the data analysis
     # hands them on to the validation of the same run
     prepared: dict[tuple[str, str], PreparedTable] = field(default_factory=dict)
-    # of earlier runs: profiles of tables, searches, looks at validation sets; None: no
-    # history
+    # of earlier runs: profiles of tables, searches, scores on test rows, looks at
+    # validation sets; None: no history
     profiles: DataProfiles | None = None
     searches: EarlierSearches | None = None
+    scores: ScoreLedger | None = None
     ledger: Ledger | None = None
     _files: dict[str, StageFiles] = field(default_factory=dict)
 
@@ -191,6 +193,21 @@ class Store:
         return None
 
 
+@dataclass
+class ExplorationStore(Store):
+    """Trained models, searches and scores are files, which later runs reuse; the rest
+    is in memory, and nothing is recorded.
+    """
+
+    def __post_init__(self) -> None:
+        self.searches = EarlierSearches.of(self.spec.name)
+        self.scores = ScoreLedger.of(self.spec.name)
+
+    def models(self, warn: Warn | None = None) -> TrainedModelStore:
+        """Return the trained models under the storage root."""
+        return TrainedModelStore.of(self.spec.name, warn)
+
+
 @dataclass(kw_only=True)
 class FileStore(Store):
     """Files under the storage root and rows of the metadata database."""
@@ -204,6 +221,7 @@ class FileStore(Store):
     def __post_init__(self) -> None:
         self.profiles = DataProfiles.of(self.spec.name)
         self.searches = EarlierSearches.of(self.spec.name)
+        self.scores = ScoreLedger.of(self.spec.name)
         self.ledger = Ledger.of(self.spec.name)
 
     @property

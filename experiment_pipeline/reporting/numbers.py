@@ -44,6 +44,11 @@ def interval(estimated: Interval) -> str:
     return f"{score(estimated.estimate)} ({bounds(estimated)})"
 
 
+def signed(difference: float) -> str:
+    """`+0.0123`, `-0.4`: a difference of scores."""
+    return f"{difference:+.4f}" if abs(difference) < 1000 else f"{difference:+,.0f}"
+
+
 def interval_from(
     estimate: float | None, low: float | None, high: float | None
 ) -> Interval:

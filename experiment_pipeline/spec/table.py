@@ -347,6 +347,12 @@ class RandomSplit(Closed):
 
     by: Literal["random"] = "random"
     id_columns: IdColumns = ()
+    columns: tuple[Column, ...] = Field(
+        (),
+        description="Delivered columns whose values decide a row's set, if it has no "
+        "ids; empty: all features. So other features do not move rows",
+        examples=[["age", "income"]],
+    )
     fractions: Fractions = Fractions()
     seed: int = 0
 

@@ -107,16 +107,21 @@ def compare_with_best(
 
 
 def compare_with_control(
-    leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, drawn: Drawn
+    leads: np.ndarray,
+    contributions: np.ndarray,
+    control: np.ndarray,
+    drawn: Drawn,
+    widening: float = 1.0,
 ) -> tuple[interval.Interval, ...]:
     """Return `leads` (C,) over a control, with bounds that hold for all C at once.
 
-    Clusters contribute (G, C) to the scores, and (G,) to the control's.
+    Clusters contribute (G, C) to the scores, and (G,) to the control's. `widening`: how
+    many times as wide the bounds are, for more scores than these.
     """
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
         draws = _draws_beside(contributions, control, drawn)
-        half = draws.critical_value(0) * draws.errors[0, 1:]
+        half = widening * draws.critical_value(0) * draws.errors[0, 1:]
     return tuple(
         interval.Interval(lead, low, high)
         for lead, low, high in zip(
@@ -129,16 +134,22 @@ def compare_with_control(
 
 
 def level_for_all(
-    contributions: np.ndarray, control: np.ndarray, drawn: Drawn
+    contributions: np.ndarray,
+    control: np.ndarray,
+    drawn: Drawn,
+    widening: float = 1.0,
 ) -> float:
-    """Return the level of single intervals that hold for all C leads over a control."""
+    """Return the level of single intervals that hold for all C leads over a control.
+
+    Arguments as for `compare_with_control`.
+    """
     if len(contributions) < 2:
         return interval.LEVEL
     from scipy.special import stdtr
 
     draws = _draws_beside(contributions, control, drawn)
     freedom = draws.n_clusters - 1
-    level = 2 * float(stdtr(freedom, draws.critical_value(0))) - 1
+    level = 2 * float(stdtr(freedom, widening * draws.critical_value(0))) - 1
     return max(level, interval.LEVEL)
 
 

@@ -162,15 +162,15 @@ class Journal(Generic[_Note]):
         name = "-".join([at, *marks, secrets.token_hex(4)])
         files.write_bytes(self.folder / f"{name}.json", to_json(note))
 
-    def notes(self) -> dict[str, _Note | EntryCorrupt]:
+    def notes(self, digest: str = "") -> dict[str, _Note | EntryCorrupt]:
         """Return name → the note, or the error about it, the oldest first.
 
-        Notes from the future come before all others.
+        Notes from the future come before all others. `digest`: only those that were
+        appended with it.
         """
         last = soon().strftime(_IN_NAMES)
-        names = sorted(
-            files.list_names(self.folder), key=lambda name: (name < last, name)
-        )
+        marked = [name for name in files.list_names(self.folder) if digest[:12] in name]
+        names = sorted(marked, key=lambda name: (name < last, name))
         contents = files.read_many(self.folder / name for name in names)
         return {name: self._note(self.folder / name, contents) for name in names}
 

@@ -49,12 +49,12 @@ def prepare_and_assign(
 ) -> PreparedTable:
     """Prepare every row, and assign it to a set; raises as `prepare` and `assign`."""
     prepared = prepare(raw, spec.preparation, spec.exclude)
-    return assign(prepared, raw.columns, schema, spec)
+    return assign(prepared, raw, schema, spec)
 
 
 def assign(
     prepared: PreparedTable,
-    delivered: pd.Index,
+    raw: pd.DataFrame,
     schema: DataFrameSchema,
     spec: ExperimentSpec,
 ) -> PreparedTable:
@@ -64,13 +64,29 @@ def assign(
     one, and after the schema's columns are selected, so that a new column that the
     schema drops moves no row.
     """
-    columns = [*delivered, *prepared.frame.columns, *schema.columns]
+    columns = [*raw.columns, *prepared.frame.columns, *schema.columns]
     for name in slips_in_exclude(columns, spec):
         raise absent(f"exclude.{name}", name, columns)
     excluded = {*spec.exclude, *all_calendar_columns(spec.exclude)}
-    fitted = fit(prepared, delivered, schema, not_required=excluded)
+    fitted = fit(prepared, raw.columns, schema, not_required=excluded)
     features = feature_columns(fitted.frame, spec)
-    return replace(fitted, sets=assign_sets(fitted.frame, spec, features))
+    identity = _identity(raw, fitted.frame, spec)
+    return replace(fitted, sets=assign_sets(fitted.frame, spec, features, identity))
+
+
+def _identity(
+    raw: pd.DataFrame, prepared: pd.DataFrame, spec: ExperimentSpec
+) -> pd.DataFrame | None:
+    """The delivered columns that decide the sets; None: the prepared ones do."""
+    split = spec.split
+    if split.by != "random" or not split.columns or split.id_columns:
+        return None
+    for number, name in enumerate(split.columns):
+        if name not in raw:
+            raise absent(f"split.columns.{number}", name, raw.columns)
+    names = dict.fromkeys([*split.columns, spec.target])
+    rows = some_rows(raw, raw.index.get_indexer(prepared.index))
+    return with_only(rows, [name for name in names if name in raw])
 
 
 def fit(
@@ -88,18 +104,25 @@ def assign_sets(
     prepared: pd.DataFrame,
     spec: ExperimentSpec,
     features: Sequence[str],
+    identity: pd.DataFrame | None = None,
 ) -> pd.Series:
     """Return the set of each row, "gap" if it is between sets or lacks a key.
 
+    `identity`: of the same rows, what a random split hashes in place of the features.
     Raises UnusableTable: a split by time has no times.
     """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     complete = has_keys(prepared, spec)
     rows = prepared
+    hashed = prepared if identity is None else identity
     if not complete.all():
         rows = some_rows(prepared, np.flatnonzero(complete))
+        hashed = some_rows(hashed, np.flatnonzero(complete))
     if len(rows):
-        codes[complete] = _codes(rows, spec, features)
+        named = features
+        if identity is not None:
+            named = [str(name) for name in identity if name != spec.target]
+        codes[complete] = _codes(rows, hashed, spec, named)
     names = pd.Categorical.from_codes(codes, dtype=_NAMES)
     return pd.Series(names, index=prepared.index, name="set")
 
@@ -125,8 +148,12 @@ def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
 
 
 def _codes(
-    rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+    rows: pd.DataFrame,
+    hashed: pd.DataFrame,
+    spec: ExperimentSpec,
+    columns: Sequence[str],
 ) -> np.ndarray:
+    """The position in `SETS` of each row; of `hashed` the `columns` identify it."""
     split = spec.split
     if isinstance(split, ColumnSplit):
         return _codes_of_values(rows[split.column], split)
@@ -138,7 +165,8 @@ def _codes(
         for last in lasts:
             codes[(times > last) & (times < last + gap)] = len(SETS)
         return codes
-    hashes = cluster_hashes(rows, split, spec.target, features, f"sets/{split.seed}")
+    salt = f"sets/{split.seed}"
+    hashes = cluster_hashes(hashed, split, spec.target, columns, salt)
     strata = np.zeros(len(rows), dtype=np.int64)  # groups are not stratified
     if split.by != "group" and spec.target in rows:
         strata = classes_of(rows, spec)

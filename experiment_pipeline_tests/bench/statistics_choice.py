@@ -5,7 +5,9 @@ Each makes small tables and asks the code that decides in a run. Most look at on
 by a generator; `repeated` makes of that a share of many.
 """
 
+import math
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,8 @@ from scipy.special import expit, ndtri
 
 from experiment_pipeline.spec import Costs, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.leaderboard.ranking import RankedRows
+from experiment_pipeline.stages.leaderboard.ranking import RankedRows, order
+from experiment_pipeline.stages.leaderboard.scored import ScoreLedger
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report import gates
@@ -39,6 +42,7 @@ from experiment_pipeline.statistics.thresholds import (
     decision_threshold,
     threshold_value,
 )
+from experiment_pipeline.storage.files import location
 from experiment_pipeline_tests.bench.statistics_coverage import OWN
 from experiment_pipeline_tests.bench.statistics_rows import (
     BY_LUCK,
@@ -355,6 +359,57 @@ HONEST = Aim(0.75, 1.25)
 NOISE = np.concatenate([np.full(8, 0.6), np.linspace(0.6, 2.0, 13)[1:]])
 
 
+@repeated
+def kept_of_explorations(
+    generator: _Generator, *, explorations: int = 100, rows: int = 200
+) -> bool:
+    """Whether the leaderboard's interval holds the true error of the best of many
+    explorations, each of which adds ten columns of noise to the one feature that knows
+    something.
+    """
+    features = 11
+    x = generator.normal(size=(4 * rows, 1))
+    y = x[:, 0] / 2 + generator.normal(size=4 * rows)
+    test = slice(3 * rows, None)
+    truth: dict[str, float] = {}
+    predictions: dict[str, np.ndarray] = {}
+    for number in range(explorations):
+        noise = generator.normal(size=(4 * rows, features - 1))
+        table = np.column_stack([x, noise])
+        weights = np.linalg.lstsq(table[: 3 * rows], y[: 3 * rows], rcond=None)[0]
+        error = weights - np.array([0.5] + (features - 1) * [0.0])
+        fingerprint = print_of(f"exploration {number}")
+        truth[fingerprint] = math.sqrt(1 + float(error @ error))
+        predictions[fingerprint] = table[test] @ weights
+    spec = experiment("rmse", "regression")
+    declared = configurations(spec)[0]
+    ranked = RankedRows(
+        spec,
+        lambda result: predictions[result.fingerprint],
+        y[test],
+        np.arange(rows),
+        y[: 3 * rows],
+    )
+    measured = {
+        fingerprint: ranked.measured(
+            result_of(declared, 0.0, spec, fingerprint=fingerprint), prediction
+        )
+        for fingerprint, prediction in predictions.items()
+    }
+    kept = min(measured.values(), key=lambda model: model.score.estimate)
+    with TemporaryDirectory() as folder:
+        ledger = ScoreLedger(location(folder), spec.name)
+        scored = ledger.on(pd.Series(y[test]), ranked.groups, spec.metric)
+        known = {name: model.score.estimate for name, model in measured.items()}
+        columns = [model.in_ledger for model in measured.values()]
+        scored.enter(known, np.column_stack(columns))
+        chosen = {kept.result.fingerprint: kept.score.estimate}
+        earlier = scored.enter(chosen, kept.in_ledger[:, None])
+    assert earlier.configurations == explorations - 1
+    interval = order([kept], ranked, earlier).entries[0].score
+    return interval.low <= truth[kept.result.fingerprint] <= interval.high
+
+
 def print_of(key: str) -> str:
     """Return a fingerprint of its own for each configuration: an ensemble takes each
     model once.
@@ -492,6 +547,16 @@ CHOICE = (
     ),
     *each(BY_LUCK, 300, accused, _WEAKER),
     *each(Aim(low=0.9), 100, accused, _NAMED),
+    *each(
+        Aim(low=0.93),
+        300,
+        kept_of_explorations,
+        {
+            "{explorations} explorations, the best kept: the interval holds the truth": {
+                "explorations": [10, 100]
+            }
+        },
+    ),
     *each(
         BY_LUCK,
         400,

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from experiment_pipeline.errors import EmptySet, UnusableTable
 from experiment_pipeline.spec import CrossValidation
 from experiment_pipeline.table import membership
+from experiment_pipeline.table.schema import shared_schema
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.table.made_rows import (
     BY_GROUP,
     BY_ID,
@@ -262,3 +264,21 @@ def test_clusters_stay_whole_and_classes_come_out_even(rows: list[tuple[int, int
     apart = membership.deal(np.arange(len(cluster), dtype=np.uint64), label, 5)
     for one in np.unique(label):
         assert np.ptp(np.bincount(apart[label == one], minlength=5)) <= 1
+
+
+def test_named_columns_decide_the_sets_whatever_the_features():
+    """A dropped feature moves no row; a column that the table lacks is named."""
+    frame = made(1_000, c=np.arange(1_000.0))
+    by = {"by": "random", "columns": ["a", "b"]}
+    spec = experiment(by)
+    identity = frame[["a", "b", spec.target]]
+    sets = [
+        membership.assign_sets(frame, spec, features, identity)
+        for features in (["a", "b", "c"], ["a"])
+    ]
+    pd.testing.assert_series_equal(*sets)
+    pd.testing.assert_series_equal(sets[0], assigned(frame, RANDOM))
+    absent = scenario.spec("binary", {"by": "random", "columns": ["ward", "absent"]})
+    schema = shared_schema(scenario.SCHEMA, "schema.yaml")
+    with pytest.raises(UnusableTable, match=r"split\.columns\.1"):
+        membership.prepare_and_assign(scenario.table(), schema, absent)

@@ -180,8 +180,10 @@ def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
 
 def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     split = spec.split
-    by = f"a hash of {', '.join(split.id_columns) or 'the row'}"
-    if split.by != "random":
+    if split.by == "random":
+        named = ", ".join(split.id_columns or split.columns)
+        by = f"a hash of {named or 'the row'}"
+    else:
         by = f"{split.by} ({split.column})"
     refit = spec.export.refit == "train_and_test"
     text = (

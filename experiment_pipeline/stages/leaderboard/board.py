@@ -24,11 +24,18 @@ from experiment_pipeline.stages.leaderboard.ensemble import (
 )
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
+    Measured,
     RankedModel,
     RankedRows,
     Ranking,
     build_rows,
     order,
+)
+from experiment_pipeline.stages.leaderboard.scored import (
+    NOTHING_EARLIER,
+    ComparedRows,
+    EarlierScores,
+    ScoreLedger,
 )
 from experiment_pipeline.stages.search.conclusions import (
     TRAINED,
@@ -173,9 +180,12 @@ def leaderboard(
     set_aside: Sequence[str],
     time: RefitTime | None = None,
     by_hand: ChoiceByHand | None = None,
+    ledger: ScoreLedger | None = None,
 ) -> Leaderboard:
     """Rank the results of a search on its sets, and choose; sentences on rows
     `set_aside` become notes.
+
+    `ledger`: of what was scored on these rows before; this ranking is added to it.
     """
 
     def predictions(result: ModelResult) -> np.ndarray:
@@ -191,9 +201,14 @@ def leaderboard(
         weights=sets.w_test,
         w_train=sets.w_train,
         variance_factor=sets.variance_factor,
+        row_numbers=sets.test.index.to_numpy(),
     )
     stored = models.results(filter(None, results.rows["fingerprint"]))
-    board = rank(concluded(results, stored), rows, time, by_hand)
+    scored = None
+    if ledger is not None:
+        y = pd.Series(sets.y_test, index=sets.test.index)
+        scored = ledger.on(y, rows.groups, spec.metric)
+    board = rank(concluded(results, stored), rows, time, by_hand, scored)
     return replace(
         board,
         notes=(*set_aside, *board.notes),
@@ -207,11 +222,12 @@ def rank(
     rows: RankedRows,
     time: RefitTime | None = None,
     by_hand: ChoiceByHand | None = None,
+    scored: ComparedRows | None = None,
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
     `time`: what a budget leaves to refit an ensemble; None, or a choice by hand: no
-    limit.
+    limit. `scored`: the rows in the ledger of scores; None: nothing was scored before.
     """
     spec = rows.spec
     results = [
@@ -226,7 +242,7 @@ def rank(
         left_out = ""
     if averaged is not None:
         measured.append(averaged.measured)
-    ranking = order(measured, rows)
+    ranking = order(measured, rows, _scored_before(measured, scored))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, conclusions, spec.metric)
     choice, reason = _choose(ranking, spec, averaged)
@@ -240,6 +256,23 @@ def rank(
         ranking, choice, conclusions, rows, averaged, f"{reason}{left_out}"
     )
     return replace(described, by_hand=by_hand is not None)
+
+
+def _scored_before(
+    measured: Sequence[Measured], scored: ComparedRows | None
+) -> EarlierScores:
+    """What else was scored on the rows before; these models are entered as well."""
+    by_fingerprint = {
+        model.result.fingerprint: model for model in measured if model.is_defined
+    }
+    if scored is None or not by_fingerprint:
+        return NOTHING_EARLIER
+    scores = {
+        fingerprint: model.score.estimate
+        for fingerprint, model in by_fingerprint.items()
+    }
+    columns = [model.in_ledger for model in by_fingerprint.values()]
+    return scored.enter(scores, np.column_stack(columns))
 
 
 def _described(

@@ -161,6 +161,13 @@ def _selection_bias(
     ranking: Ranking, choice: RankedModel, rows: pd.DataFrame, spec: ExperimentSpec
 ) -> Iterator[str]:
     best = ranking.single[0]
+    if (earlier := ranking.earlier).configurations:
+        times = numbers.counted(earlier.rankings, "earlier leaderboard")
+        more = numbers.counted(earlier.configurations, "more configuration")
+        yield (
+            f"{more} of {times} scored on the same test rows: the intervals hold for "
+            "the best of all"
+        )
     if (seeds := best.result.seeds) is not None:
         deviation = numbers.spread(seeds.mean, seeds.deviation)
         yield (

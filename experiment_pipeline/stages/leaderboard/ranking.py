@@ -14,6 +14,11 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.leaderboard.scored import (
+    NOTHING_EARLIER,
+    EarlierScores,
+    single_reach,
+)
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons, scores
@@ -101,6 +106,7 @@ class Ranking:
     # expected selection bias of the best single score, as the best of many; nan when
     # the test set is one resampling cluster
     optimism: float
+    earlier: EarlierScores = NOTHING_EARLIER  # the intervals hold for these as well
 
     def entry(self, key: str) -> RankedModel:
         """Return the entry of a key; StopIteration: it has no score."""
@@ -126,6 +132,7 @@ class Measured:
     result: ModelResult
     score: Spread
     contribution: np.ndarray  # (G,) of the clusters that comparisons resample
+    in_ledger: np.ndarray  # (H,) of the groups of rows in the ledger of scores
     # (G,) mean loss of the rows of each; None: the metric has no losses
     losses: np.ndarray | None = None
     # the score by which it is ranked, where that is not its own: for the ensemble the
@@ -157,11 +164,24 @@ class RankedRows:
     weights: Weights = None  # (n,) how much each row counts; None: all alike
     w_train: Weights = None  # the same for the train rows
     variance_factor: float = 1.0  # as of `SetPrediction`
+    row_numbers: np.ndarray | None = None  # (n,) in the raw table; None: 0 … n-1
 
     @cached_property
     def cluster_codes(self) -> np.ndarray:
         """(n,) codes of the clusters that comparisons resample."""
         return comparisons.comparison_codes(self.clusters)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(n,) codes that no change of features moves: the clusters, or the rows where
+        clusters depend on features.
+        """
+        by_features = self.spec.split.by in {"random", "column"}
+        if not by_features or self.spec.split.id_columns:
+            return self.cluster_codes
+        if self.row_numbers is None:
+            return comparisons.comparison_codes(np.arange(len(self.y)))
+        return comparisons.comparison_codes(self.row_numbers)
 
     @cached_property
     def _layout(self) -> Layout:
@@ -188,7 +208,8 @@ class RankedRows:
         contribution = cluster_sums(score.influence, self.cluster_codes)
         spread = spread_of(score, self._layout)
         losses = self._losses(predicted)
-        return Measured(result, spread, contribution, losses)
+        in_ledger = cluster_sums(score.influence, self.groups)
+        return Measured(result, spread, contribution, in_ledger, losses)
 
     def _losses(self, predicted: scores.SetPrediction) -> np.ndarray | None:
         of_rows = scores.row_losses(self.spec.metric, predicted)
@@ -211,10 +232,12 @@ class RankedRows:
         return self._baseline.linearise(self.spec.metric)
 
     def leads(
-        self, ranked: Sequence[Measured], contributions: np.ndarray
+        self, ranked: Sequence[Measured], contributions: np.ndarray, widening: float
     ) -> Sequence[Interval]:
         """Return the scores minus the baseline's, with bounds that hold for all of
         them together; `contributions` are those of the ranked, (G, C).
+
+        `widening`: how many times as wide the bounds are, for those scored earlier.
         """
         drawn = self.drawn()
         control = cluster_sums(self.baseline.influence, self.cluster_codes)
@@ -223,9 +246,9 @@ class RankedRows:
             estimates = np.array([model.score.estimate for model in ranked])
             leads = estimates - self.baseline.estimate
             return comparisons.compare_with_control(
-                leads, contributions, control, drawn
+                leads, contributions, control, drawn, widening
             )
-        level = comparisons.level_for_all(contributions, control, drawn)
+        level = comparisons.level_for_all(contributions, control, drawn, widening)
         drawn_alone = np.arange(len(of_baseline)).view(type(self.clusters))
         layout = scores.one_sample(drawn_alone)
         return [
@@ -245,8 +268,12 @@ class RankedRows:
         ]
 
 
-def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
-    """Rank measured models."""
+def order(
+    measured: Sequence[Measured],
+    rows: RankedRows,
+    earlier: EarlierScores = NOTHING_EARLIER,
+) -> Ranking:
+    """Rank measured models; intervals hold for those scored earlier as well."""
     metric = rows.spec.metric
     sign = metric_of(metric).sign
     undefined = tuple(model.result for model in measured if not model.is_defined)
@@ -270,8 +297,20 @@ def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
         drawn,
         picked=np.array([model.result.key != ENSEMBLE for model in ranked]),
     )
-    leads = rows.leads(ranked, contributions)
+    widening = 1.0
+    optimism = best.optimism
+    if earlier.configurations:
+        in_ledger = np.column_stack([model.in_ledger for model in ranked])
+        widening = earlier.widening(in_ledger, drawn)
+        optimism = comparisons.compare_with_best(
+            sign * np.array([*(model.compared for model in ranked), *earlier.scores]),
+            sign * earlier.beside(in_ledger),
+            drawn,
+        ).optimism
+    leads = rows.leads(ranked, contributions, widening)
     reach = comparisons.simultaneous_reach(contributions, drawn)
+    if widening > 1:
+        reach = widening * (reach or single_reach(contributions))
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     differences = (sign * best.difference + 0.0).tolist()
     bounds = (sign * np.column_stack([best.low, best.high]) + 0.0).tolist()
@@ -287,7 +326,7 @@ def order(measured: Sequence[Measured], rows: RankedRows) -> Ranking:
         )
         for place, model in enumerate(ranked)
     )
-    return Ranking(entries, undefined, baseline.estimate, best.optimism)
+    return Ranking(entries, undefined, baseline.estimate, optimism, earlier)
 
 
 def build_rows(

@@ -223,11 +223,13 @@ def _facts(
 def _notes(
     rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], left_out: int
 ) -> Iterator[str]:
-    if spec.split.by == "random" and not spec.split.id_columns:
-        yield (
-            "Rows are identified by their features, so a new feature column reshuffles "
-            "every row. Name split.id_columns to prevent that."
-        )
+    split = spec.split
+    if split.by == "random" and not split.id_columns:
+        if not split.columns:
+            yield (
+                "Rows are identified by their features, so a new feature column "
+                "reshuffles every row. Name split.id_columns to prevent that."
+            )
         equal = clusters.equal_rows([rows], features, "notes")
         copies = int((equal.repeated & ~equal.by_chance).sum())
         if copies:

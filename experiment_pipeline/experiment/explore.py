@@ -1,0 +1,397 @@
+"""Explore a table up to the leaderboard: no validation row is scored, nothing recorded.
+
+    churn = explore("churn.csv", target="churned")
+    churn.without("tenure")            each keeps what is trained, and shows what it
+    churn.with_features(function)      changes: the paired difference to what was before
+    churn.add(MyModel(), "mine")
+    churn.seconds(120)
+    churn.evaluate()                   the best of them on the validation set, once
+
+The test rows are used up: intervals of a leaderboard hold for all configurations that
+were ever scored on them (`stages/leaderboard/scored.py`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline import errors
+from experiment_pipeline.drafting.files import infer_schema
+from experiment_pipeline.experiment import declared
+from experiment_pipeline.experiment.context import Run, RunBudget
+from experiment_pipeline.experiment.flow import run_stages
+from experiment_pipeline.experiment.result import RunResult
+from experiment_pipeline.experiment.run import LOG, ProgressReporter, executed
+from experiment_pipeline.experiment.store import ExplorationStore
+from experiment_pipeline.intake.raw_table import RawTable, parse
+from experiment_pipeline.intake.sources import read_source
+from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.interval import Interval, Linearised
+from experiment_pipeline.statistics.metrics import better, metric_of
+from experiment_pipeline.statistics.thresholds import cross_fitted
+from experiment_pipeline.storage.files import (
+    Location,
+    create_exclusive,
+    read_bytes,
+    storage_root,
+)
+from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.table.digests import table_digest
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.membership import split_keys
+from experiment_pipeline.table.preparation import prepare
+
+# Columns of the leaderboard, beside the hyperparameters.
+_SHOWN = [
+    "rank",
+    "key",
+    "algorithm",
+    "test_score",
+    "low",
+    "high",
+    "difference_to_best",
+    "in_tie_group",
+    "train_score",
+    "fit_cpu_seconds",
+    "model_bytes",
+]
+_NOT_YET = "explored, not yet evaluated: `.evaluate()` opens the validation set, once"
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """What a call limits: its seconds, and the fits at a time; None: as declared."""
+
+    seconds: float | None = None
+    workers: int | None = None
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class SplitColumns:
+    """The columns that decide the sets of explorations."""
+
+    columns: tuple[str, ...]
+    digest: str  # sha256 in hex of their values
+
+    def are_in(self, frame: pd.DataFrame) -> bool:
+        """Whether a table has them with the same values."""
+        if not set(self.columns) <= set(frame.columns):
+            return False
+        return table_digest(frame[[*self.columns]]) == self.digest
+
+
+@dataclass(frozen=True, eq=False)
+class Exploration:
+    """An experiment up to its leaderboard; no row of the validation set was scored."""
+
+    named: NamedColumns  # the settings, as in defs.yaml, and the schema
+    summary: str  # the inferred settings and the reasons
+    assets: Mapping[str, Any]  # asset → its value
+    store: ExplorationStore
+    limits: RunLimits
+    before: "Exploration | None" = None  # what this one changes
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self.named.spec.name
+
+    @property
+    def board(self) -> Leaderboard:
+        """The ranking, the choice and its reason, notes."""
+        return self.assets["leaderboard"]
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """The ranked configurations, the best first: scores, then hyperparameters."""
+        ranked = self.board.rows.dropna(subset="rank")
+        by_key = self.board.configurations(self.named.spec)
+        hyperparameters = [by_key[key].hyperparameters for key in ranked["key"]]
+        settings = pd.DataFrame.from_records(hyperparameters, index=ranked.index)
+        table = pd.concat([ranked[_SHOWN], settings], axis=1)
+        return table.reset_index(drop=True).dropna(axis=1, how="all")
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """What the data analysis noticed, a row each."""
+        return pd.DataFrame(self.store.results["data_analysis"].findings)
+
+    @cached_property
+    def change(self) -> Interval | None:
+        """The score of the choice minus that before, paired, 95 % for this one
+        difference; None: nothing was before, or its test rows or metric were others.
+        """
+        if self.before is None or not self._comparable(self.before):
+            return None
+        sets = self._sets
+        order = np.argsort(sets.test.index, kind="stable")
+        layout = scores.layout(
+            self.board.metric,
+            sets.y_test[order],
+            sets.test_clusters(self.named.spec)[order],
+            None if sets.w_test is None else sets.w_test[order],
+        )
+        earlier = self.before._score  # noqa: SLF001
+        return scores.paired_difference(earlier, self._score, layout)
+
+    @property
+    def best(self) -> "Exploration":
+        """The one with the best score of this and those before it on the same test
+        rows; of equal ones the latest.
+        """
+        best = self
+        for earlier in self._earlier():
+            if not self._comparable(earlier):
+                continue
+            new, old = earlier.board.score.estimate, best.board.score.estimate
+            if better(self.board.metric, new, old):
+                best = earlier
+        return best
+
+    def evaluate(self) -> RunResult:
+        """Evaluate the choice of the best exploration on the validation set; if all
+        gates accept it, it is exported.
+
+        The run is recorded, and reuses the trained models. Raises as `run`.
+        """
+        best = self.best
+        return executed(
+            best.named,
+            summary=best.summary,
+            seconds=best.limits.seconds,
+            workers=best.limits.workers,
+            progress=best.limits.progress,
+            delivered=best._raw,  # noqa: SLF001
+        )
+
+    def add(self, estimator: Any, name: str, note: str = "") -> "Exploration":
+        """Explore with a model of your own, which is described as in
+        `experiment_pipeline.add`.
+        """
+        entry = {**declared.described(estimator), "name": name, "note": note}
+        return self._next(declared.with_search(self.named, [entry], extend=True))
+
+    def with_features(
+        self, function: Callable[[pd.DataFrame], pd.DataFrame]
+    ) -> "Exploration":
+        """Explore with columns that a function makes of the table; it replaces an
+        earlier one. The function is as for `preparation.function` of defs.yaml.
+        """
+        keys = declared.declared_keys(self.named)
+        path = declared.as_yaml(function, "function")
+        preparation = {**keys.get("preparation", {}), "function": path}
+        return self._with_columns({"preparation": preparation})
+
+    def without(self, *columns: str, why: str = "explored without it") -> "Exploration":
+        """Explore without some columns."""
+        keys = declared.declared_keys(self.named)
+        excluded = {**keys.get("exclude", {}), **dict.fromkeys(columns, why)}
+        return self._with_columns({"exclude": excluded})
+
+    def seconds(self, seconds: float) -> "Exploration":
+        """Search on, with more seconds in all."""
+        keys = declared.declared_keys(self.named)
+        budget = {**keys.get("budget", {}), "seconds": seconds}
+        named = declared.with_keys(
+            self.named, {"budget": budget}, self.named.schema_text
+        )
+        limits = RunLimits(seconds, self.limits.workers, self.limits.progress)
+        return explored(named, self.summary, limits, self._raw, before=self)
+
+    @property
+    def _raw(self) -> RawTable:
+        """The table as delivered."""
+        return self.assets["raw_data"]
+
+    def _with_columns(self, keys: Mapping[str, Any]) -> "Exploration":
+        """Explore with other keys, and so with another schema."""
+        named = declared.with_keys(self.named, keys, "")
+        return self._next(with_schema(named, self._raw))
+
+    def _next(self, named: NamedColumns) -> "Exploration":
+        return explored(named, self.summary, self.limits, self._raw, before=self)
+
+    def _earlier(self) -> Iterator["Exploration"]:
+        earlier = self.before
+        while earlier is not None:
+            yield earlier
+            earlier = earlier.before
+
+    def _comparable(self, other: "Exploration") -> bool:
+        """Whether another one was scored by the same metric on the same test rows."""
+        if self.board.metric != other.board.metric:
+            return False
+        return self._targets.equals(other._targets)  # noqa: SLF001
+
+    @cached_property
+    def _sets(self) -> TrainingSets:
+        assets = self.assets
+        return as_evaluated(assets["train_set"], assets["test_set"], self.named.spec)
+
+    @cached_property
+    def _targets(self) -> pd.Series:
+        """The encoded targets of the test rows, by row number."""
+        sets = self._sets
+        y = pd.Series(sets.y_test, index=sets.test.index)
+        return y.sort_index(kind="stable")
+
+    @cached_property
+    def _score(self) -> Linearised:
+        """The score of the choice on the test rows, and what each of them adds to it,
+        by row number.
+        """
+        sets = self._sets
+        clusters = sets.test_clusters(self.named.spec)
+        chosen = ChosenModel.of(self.board, self.store.models(), sets.y_test, clusters)
+        score = cross_fitted(self.board.metric, chosen.predicted(sets)).score
+        order = np.argsort(sets.test.index, kind="stable")
+        return replace(score, influence=score.influence[order])
+
+    @property
+    def _changed(self) -> str:
+        """The change against what was before, in words."""
+        if self.before is None:
+            return ""
+        change = self.change
+        if change is None:
+            return "other test rows or another metric than before: not compared"
+        verdict = "not yet a difference"
+        if change.low > 0 or change.high < 0:
+            is_gain = change.estimate * metric_of(self.board.metric).sign > 0
+            verdict = "better" if is_gain else "worse"
+        bounds = f"{numbers.signed(change.low)} to {numbers.signed(change.high)}"
+        return f"{numbers.signed(change.estimate)} ({bounds}) to before: {verdict}"
+
+    @property
+    def _scored(self) -> str:
+        board = self.board
+        where = numbers.evaluated(board.evaluation).where
+        ranked = int((board.rows["key"] != ENSEMBLE).sum())
+        return (
+            f"best of {numbers.counted(ranked, 'configuration')}: {board.chosen}, "
+            f"{board.metric} {numbers.interval(board.score)} {where}, baseline "
+            f"{numbers.score(board.baseline)}"
+        )
+
+    def __repr__(self) -> str:
+        lines = [f"{self.name}: {_NOT_YET}", self._scored, self._changed]
+        return "\n".join(filter(None, lines))
+
+    def _repr_html_(self) -> str:
+        lines = [self._scored, self._changed, *self.board.notes[:3]]
+        blocks = [document.Paragraph(line) for line in lines if line]
+        return document.fragment(document.Section(f"{self.name}: {_NOT_YET}", blocks))
+
+
+def explore(
+    data: pd.DataFrame | str | Path,
+    target: str | None = None,
+    *,
+    name: str | None = None,
+    schema: str | None = None,
+    seconds: float | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Exploration:
+    """Explore a table up to the leaderboard, without a look at the validation set.
+
+    >>> linear = [{"algorithm": "linear"}]
+    >>> lines = explore(table, "y", name="lines", search=linear, progress=False)
+    >>> lines.leaderboard["key"].tolist(), lines.change
+    (['linear'], None)
+
+    Arguments and errors as for `run`; also DataError: the data analysis or a check of
+    the rows ends the run.
+    """
+    began = perf_counter()
+    named, summary = declared.experiment_of(
+        data, target, name=name, schema=schema, seconds=seconds, settings=settings
+    )
+    named = declared.with_schema(named)
+    source = named.spec.source
+    raw = parse(read_source(source), source)
+    named.check(list(raw.frame.columns))
+    limits = RunLimits(seconds, workers, progress)
+    return explored(_with_same_sets(named, raw), summary, limits, raw, began=began)
+
+
+def _with_same_sets(named: NamedColumns, raw: RawTable) -> NamedColumns:
+    """Return the experiment with a random split that no change of features moves.
+
+    The columns that decide it are those of the first exploration of these targets,
+    where they are still the same: else rows that were scored would come into the
+    validation set.
+    """
+    spec = named.spec
+    split = spec.split
+    if split.by != "random" or split.id_columns or split.columns:
+        return named
+    delivered = map(str, raw.frame)
+    features = [name for name in delivered if name not in spec.not_features]
+    first = SplitColumns(tuple(features), table_digest(raw.frame[features]))
+    targets = table_digest(raw.frame[[spec.target]])
+    path = storage_root() / spec.name / "explored" / f"{targets}.json"
+    create_exclusive(path, to_json(first))
+    stored = from_json(SplitColumns, read_bytes(path), _not_columns(path))
+    columns = stored.columns if stored.are_in(raw.frame) else first.columns
+    keys = declared.declared_keys(named)
+    declared_split = {**keys.get("split", {}), "columns": [*columns]}
+    return declared.with_keys(named, {"split": declared_split}, named.schema_text)
+
+
+def _not_columns(path: Location) -> errors.EntryCorrupt:
+    return errors.EntryCorrupt(
+        str(path),
+        rule="does not name the columns of a split",
+        fix="Delete the file: explorations then split the rows anew.",
+    )
+
+
+def explored(
+    named: NamedColumns,
+    summary: str,
+    limits: RunLimits,
+    raw: RawTable,
+    *,
+    before: Exploration | None = None,
+    began: float | None = None,
+) -> Exploration:
+    """Run the stages up to the leaderboard; `began`: when the seconds start, None: now.
+
+    Raises the error that ends the run.
+    """
+    begin = perf_counter() if began is None else began
+    spec = named.spec
+    store = ExplorationStore(spec)
+    reporter = ProgressReporter(named, limits.progress)
+    seconds = limits.seconds or spec.budget.seconds
+    budget = RunBudget(seconds, lambda: perf_counter() - begin)
+    run = Run(named, store, reporter, budget, workers=limits.workers, delivered=raw)
+    with reporter.shown():
+        finished = run_stages(
+            run, lambda _, outcome: outcome.log_to(LOG), until="leaderboard"
+        )
+    if finished.refused is not None:
+        raise finished.refused
+    return Exploration(named, summary, finished.assets, store, limits, before)
+
+
+def with_schema(named: NamedColumns, raw: RawTable) -> NamedColumns:
+    """Return an experiment with the schema that its prepared table has."""
+    spec = named.spec
+    prepared = prepare(raw.frame, spec.preparation, spec.exclude)
+    text = infer_schema(prepared.frame, spec.target, split_keys(spec))
+    return declared.with_keys(named, {}, text)

@@ -1,0 +1,121 @@
+"""Exploration: up to the leaderboard, on the same test rows, without a look."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Lasso
+
+import experiment_pipeline as ep
+
+pytestmark = pytest.mark.usefixtures("storage", "quick")
+SEARCH = [{"algorithm": "linear"}]
+
+
+@functools.cache
+def table() -> pd.DataFrame:
+    """Return 600 rows; `useful` and `more` decide the target, `noise` does not."""
+    generator = np.random.default_rng(0)
+    columns = ["useful", "more", "noise"]
+    made = pd.DataFrame(generator.normal(size=(600, 3)), columns=columns)
+    error = generator.normal(size=600)
+    return made.assign(target=made["useful"] + made["more"] / 2 + error)
+
+
+def explore(rows: pd.DataFrame, **settings: object) -> ep.Exploration:
+    """Explore such rows with one linear model."""
+    return ep.explore(rows, "target", name="made", search=SEARCH, **settings)
+
+
+def with_product(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add a column that says nothing new."""
+    return rows.assign(product=rows["noise"] * rows["useful"])
+
+
+def test_exploring_ends_with_a_leaderboard_and_no_look():
+    """Nothing is recorded; the evaluation trains nothing again, and is the first
+    look.
+    """
+    found = explore(table())
+    assert found.leaderboard["key"].tolist() == ["linear"]
+    assert "not yet evaluated" in repr(found)
+    assert "not yet evaluated" in found._repr_html_()
+    assert "validation_report" not in found.assets
+    assert {"code", "severity"} <= set(found.findings)
+    assert not Path("artifacts/made/validation_looks").exists()
+    assert not len(ep.runs())
+    evaluated = found.evaluate()
+    assert (evaluated.facts["looks"], evaluated.facts["reused"]) == (1, 1)
+    scores = evaluated.leaderboard["test_score"].tolist()
+    assert scores == pytest.approx(found.leaderboard["test_score"].tolist())
+
+
+def test_a_change_of_features_keeps_the_rows_and_shows_the_difference():
+    """The same rows are compared, so the validation set stays unseen; noise makes no
+    difference, a useful column does.
+    """
+    found = explore(table())
+    worse = found.without("more")
+    same = found.with_features(with_product)
+    for other in (worse, same):
+        for name in ("train_set", "test_set", "validation_set"):
+            rows = other.assets[name].rows.index
+            assert sorted(rows) == sorted(found.assets[name].rows.index)
+    assert worse.change is not None
+    assert worse.change.low > 0
+    assert repr(worse).endswith("to before: worse")
+    assert same.change is not None
+    assert same.change.low < 0 < same.change.high
+    assert repr(same).endswith("to before: not yet a difference")
+
+
+def test_another_call_with_more_columns_keeps_the_rows():
+    """A cell that is edited and run again does not move rows into the validation
+    set.
+    """
+    first = explore(table())
+    second = explore(table().assign(added=table()["noise"] ** 2))
+    rows = second.assets["validation_set"].rows.index
+    assert sorted(rows) == sorted(first.assets["validation_set"].rows.index)
+
+
+def test_intervals_hold_for_all_that_was_ever_scored_on_the_rows():
+    """Each further exploration widens them, the same one again does not; the name of
+    the experiment does not matter.
+    """
+    first = explore(table())
+    for seed in range(8):
+        noise = np.random.default_rng(seed).normal(size=(600, 3))
+        columns = {f"noise_{seed}_{n}": noise[:, n] for n in range(3)}
+        last = explore(table().assign(**columns))
+    again = explore(table())
+    assert first.board.score.low > again.board.score.low
+    assert first.board.score.high < again.board.score.high
+    note = "8 more configurations of 8 earlier leaderboards"
+    assert again.board.notes[0].startswith(note)
+    assert last.board.score.low < last.board.score.estimate
+    repeated = explore(table())
+    assert repeated.board.score == again.board.score
+
+
+def test_the_best_of_a_chain_is_evaluated():
+    """Not the last, where it is worse."""
+    found = explore(table())
+    worse = found.without("useful")
+    assert worse.best is found
+    assert worse.evaluate().named.spec.exclude == found.named.spec.exclude
+
+
+def test_a_model_of_ones_own_joins_what_is_trained():
+    """Only it is fitted; more seconds keep both."""
+    found = explore(table()).add(Lasso(alpha=0.1), "mine").seconds(60)
+    assert {"linear", "mine"} <= set(found.leaderboard["key"])
+    assert found.named.spec.budget.seconds == 60
+
+
+def test_a_leak_ends_the_exploration():
+    """As it ends a run: the leaderboard would be of no use."""
+    with pytest.raises(ep.DataError, match="copy"):
+        explore(table().assign(copy=table()["target"]))
