@@ -278,9 +278,10 @@ class Exploration:
     def _scored(self) -> str:
         board = self.board
         where = numbers.evaluated(board.evaluation).where
-        ranked = int((board.rows["key"] != ENSEMBLE).sum())
+        is_ranked = board.rows["rank"].notna() & (board.rows["key"] != ENSEMBLE)
+        ranked = numbers.counted(int(is_ranked.sum()), "ranked configuration")
         return (
-            f"best of {numbers.counted(ranked, 'configuration')}: {board.chosen}, "
+            f"best of {ranked}: {board.chosen}, "
             f"{board.metric} {numbers.interval(board.score)} {where}, baseline "
             f"{numbers.score(board.baseline)}"
         )
@@ -314,7 +315,8 @@ def explore(
     (['linear'], None)
 
     Arguments and errors as for `run`; also DataError: the data analysis or a check of
-    the rows ends the run.
+    the rows ends the run. Of `seconds` the search leaves the time that refit and report
+    take, so that the same search can be evaluated within them.
     """
     began = perf_counter()
     named, summary = declared.experiment_of(
