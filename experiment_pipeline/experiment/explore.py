@@ -348,7 +348,14 @@ def _with_same_sets(named: NamedColumns, raw: RawTable) -> NamedColumns:
     path = storage_root() / spec.name / "explored" / f"{targets}.json"
     create_exclusive(path, to_json(first))
     stored = from_json(SplitColumns, read_bytes(path), _not_columns(path))
-    columns = stored.columns if stored.are_in(raw.frame) else first.columns
+    columns = stored.columns
+    if not stored.are_in(raw.frame):
+        columns = first.columns
+        LOG.warning(
+            "columns of the first exploration of these targets are gone or changed: the "
+            "rows are split anew, and rows that were scored may come into the validation "
+            "set. Leave columns out by .without(…), and add others beside them."
+        )
     keys = declared.declared_keys(named)
     declared_split = {**keys.get("split", {}), "columns": [*columns]}
     return declared.with_keys(named, {"split": declared_split}, named.schema_text)

@@ -81,6 +81,13 @@ def test_another_call_with_more_columns_keeps_the_rows():
     assert sorted(rows) == sorted(first.assets["validation_set"].rows.index)
 
 
+def test_a_changed_column_splits_the_rows_anew_and_says_so(caplog):
+    """The first columns decide a row's set: without them it is not known."""
+    explore(table())
+    explore(table().assign(noise=0.5 * table()["noise"]))
+    assert "the rows are split anew" in caplog.text
+
+
 def test_intervals_hold_for_all_that_was_ever_scored_on_the_rows():
     """Each further exploration widens them, the same one again does not; the name of
     the experiment does not matter.
