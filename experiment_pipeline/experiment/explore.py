@@ -352,9 +352,9 @@ def _with_same_sets(named: NamedColumns, raw: RawTable) -> NamedColumns:
     if not stored.are_in(raw.frame):
         columns = first.columns
         LOG.warning(
-            "columns of the first exploration of these targets are gone or changed: the "
-            "rows are split anew, and rows that were scored may come into the validation "
-            "set. Leave columns out by .without(…), and add others beside them."
+            "columns of the first exploration of these targets are gone or changed: "
+            "the rows are split anew, and rows that were scored may come into the "
+            "validation set. Leave columns out by .without(…), and add others."
         )
     keys = declared.declared_keys(named)
     declared_split = {**keys.get("split", {}), "columns": [*columns]}
