@@ -113,6 +113,37 @@ def of_one_class(*, simulations: int) -> list[Row]:
     return rows
 
 
+def honest_predictors(*, simulations: int) -> list[Row]:
+    """Return how often a strong honest column is said to reveal a class for certain, which
+    blocks: so many draws for 1,500 rows and classes of 10, 50 and 88 % of them.
+    """
+    rows = []
+    for name, column in HONEST_PREDICTORS.items():
+        blocked = [
+            _is_blocked(column, share, SEED + draw)
+            for share in (0.1, 0.5, 0.88)
+            for draw in range(simulations)
+        ]
+        aim = Aim(high=0.05) if name in GRADUAL else None
+        rows.append(Row(f"honest, {name}: blocks", np.mean(blocked), aim, len(blocked)))
+    return rows
+
+
+def _is_blocked(
+    column: Callable[[np.random.Generator, int], np.ndarray], share: float, seed: int
+) -> bool:
+    rng = np.random.default_rng([seed, 6])
+    x = column(rng, 1_500)
+    odds = x + rng.logistic(size=len(x))
+    y = np.where(odds >= np.quantile(odds, 1 - share), "yes", "no")
+    other = rng.normal(size=len(x))
+    problem = Problem(pd.DataFrame({"x": x, "other": other, "y": y}), "binary")
+    subject = subject_of(problem)
+    strong = {a.column for a in subject.associations if a.skill >= 0.9}
+    revealed = classes_revealed(subject, strong)
+    return "x" in revealed and revealed["x"].is_certain
+
+
 def _revealing(plant: Column, share: float, seed: int) -> Subject:
     """Customers, a share of whom leaves, and a column that reveals some of them."""
     problem = binary(seed)
@@ -449,6 +480,19 @@ ONE_CLASS: dict[str, Callable[[float], Column]] = {
         ),
     ),
 }
+# Log odds of a class → a column that is known in time.
+HONEST_PREDICTORS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "a number of AUC .95": lambda rng, rows: 4 * rng.normal(size=rows),
+    "a number of AUC .99": lambda rng, rows: 9 * rng.normal(size=rows),
+    "a count": lambda rng, rows: 3.0 * rng.poisson(3, rows),
+    "ten codes": lambda rng, rows: rng.normal(0, 5, 10)[rng.integers(0, 10, rows)],
+    "a flag with odds of 20": lambda rng, rows: 3 * (rng.random(rows) < 0.5),
+    "a flag with odds of 55": lambda rng, rows: 4 * (rng.random(rows) < 0.5),
+    "an amount, mostly 0, with odds of 1,000": lambda rng, rows: (
+        2 * np.log1p(rng.gamma(2, 20, rows).round()) * (rng.random(rows) < 0.4)
+    ),
+}
+GRADUAL = tuple(HONEST_PREDICTORS)[:5]
 # What leaks, the column that leaks it, and the tables that it is planted in.
 LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("copy under other names", _renamed, (binary, multiclass)),
@@ -573,4 +617,5 @@ LEAKS = (
     partial(clean, simulations=len(MADE) + len(REAL)),
     partial(clean_columns, simulations=len(MADE) + len(REAL)),
     partial(of_one_class, simulations=10),
+    partial(honest_predictors, simulations=20),
 )

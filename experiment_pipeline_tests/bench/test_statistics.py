@@ -132,12 +132,13 @@ def test_leaks_are_named_and_clean_tables_are_not_accused(monkeypatch):
     assert catalogue[2] >= 40
     monkeypatch.setattr(statistics_leaks, "RELATED", statistics_leaks.RELATED[:1])
     monkeypatch.setattr(statistics_leaks, "OF_PARTS", ((0.1, 0.75, None),))
-    planted, related, clean, columns, of_one_class = (
+    planted, related, clean, columns, of_one_class, honest = (
         [row.figure for row in job(simulations=few)]
-        for job, few in zip(statistics_leaks.LEAKS, (1, 1, 2, 3, 1), strict=True)
+        for job, few in zip(statistics_leaks.LEAKS, (1, 1, 2, 3, 1, 1), strict=True)
     )
     assert planted == [1]
     assert related == [1]
     assert clean == [0, 0, 0]  # accused, of related rows, stopped
     assert columns == [0, 0]  # of revealing a class, of a formula
     assert of_one_class == [1]
+    assert honest[:2] == [0, 0]  # numbers that predict strongly

@@ -259,7 +259,7 @@ class Subject:
         )
 
     @cached_property
-    def _clusters(self) -> np.ndarray:
+    def clusters(self) -> np.ndarray:
         """Hash the cluster of each row: rows of one are judged together."""
         return cluster_hashes(
             self.frame, self.spec.split, self.spec.target, self.features, "folds"
@@ -268,7 +268,7 @@ class Subject:
     def _folds_of_clusters(self, rows: np.ndarray, folds: int) -> Iterator[skill.Fold]:
         """Each fold judges random clusters of rows, stratified by the target."""
         _, first, clusters = np.unique(
-            self._clusters[rows], return_index=True, return_inverse=True
+            self.clusters[rows], return_index=True, return_inverse=True
         )
         shuffled = self.generator().random(len(first))
         order = np.lexsort((shuffled, self.target.of(rows[first])))

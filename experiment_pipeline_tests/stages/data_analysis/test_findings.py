@@ -135,6 +135,16 @@ DAYS_OF_FEW = np.where(
     OWN.uniform(40, 50, ROWS),
     OWN.uniform(0, 40, ROWS) + 50 * (OWN.random(ROWS) < 0.5),
 )
+ELSE = np.where(POSITIVE | (OWN.random(ROWS) < 0.5), "moved", "other")
+HINT = np.where(TWO_THIRDS, "price", ELSE)
+COUNTY = ROW // 5  # in five years
+URBAN = COUNTY % 6 == 0
+BIRTHS = np.where(URBAN, COUNTY % 21 + 10, OWN.uniform(10, 50, ROWS)[COUNTY])
+COUNTIES = table(
+    y=np.where(URBAN, "urban", "rural"),
+    births=BIRTHS + 5 * OWN.random(ROWS),
+    area=OWN.permutation(ROWS)[COUNTY],
+)
 ORDINARY = {
     "counts": RNG.poisson(1.0, ROWS),
     "small negative numbers": RNG.integers(-2, 15, ROWS),
@@ -285,16 +295,18 @@ FOUND = {
         leaks(
             "half are known", "a, b", "b - a eq", a=GAPS * MINE, b=(TARGET + MINE).array
         ),
-        Hit("an amount", table(refund=REFUND), columns="refund", evidence=AMOUNT),
-        Hit("a reason", table(why=WHY), columns="why", evidence="a value at all"),
+        Hit("an amount", table(refund=REFUND), "blocks", "refund", AMOUNT),
+        Hit("a reason", table(why=WHY), "blocks", "why", "a value at all"),
+        Hit("a reason, and a hint", table(why=HINT), "condition", "why", "of all yes"),
         Hit(
             "one of three classes",
             table(y=OF_THREE, why=np.where(OF_THREE == "a", "late", None)),
+            severity="blocks",
             columns="why",
             evidence="100 % a, 100 % of all a",
             spec=MULTICLASS,
         ),
-        Hit("a text", table(x=PAID, end=ENDED), columns="end", evidence="closed: 100"),
+        Hit("a text", table(x=PAID, end=ENDED), "blocks", "end", "closed: 100"),
         Hit(
             "an amount of a rare class",
             table(x=PAID, y=FEW_OF_THEM, refund=REFUND_OF_FEW),
@@ -314,7 +326,7 @@ FOUND = {
             columns="buyer",
             evidence="at least 1: 99",
         ),
-        Hit("codes", table(x=PAID, code=CODE), columns="code", evidence="3, 7: 100"),
+        Hit("codes", table(x=PAID, code=CODE), "blocks", "code", "3, 7: 100"),
     ],
     "made_of_target": [
         *(leaks(why, leak=window(TARGET).array) for why, window in WINDOWS.items()),
@@ -468,6 +480,7 @@ def innocent(
             a=POSITIVE,
         ),
         innocent("leak_suspect", "ids in no order", id=[f"C{n}" for n in MIXED]),
+        innocent("leak_suspect", "counties without an id, year by year", COUNTIES),
         innocent(
             "leak_suspect",
             "a strong number, pure at its end",

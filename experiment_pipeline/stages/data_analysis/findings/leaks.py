@@ -51,6 +51,8 @@ _FEWEST_ROWS = 50
 class LeakSuspect(TargetRule):
     """Features that leak the target: alone, with noise, one class of it, or by
     arithmetic of two or more.
+
+    It blocks where they equal the target, and where a class is certainly revealed.
     """
 
     code = "leak_suspect"
@@ -113,7 +115,10 @@ def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
         yield _Leak(list(copies), words)
     revealed = classes_revealed(subject, {*columns, *copies})
     if revealed:
-        yield _Leak(list(revealed), f"Reveals one class: {described(revealed)}.")
+        rows = {column: leak.words for column, leak in revealed.items()}
+        certain = any(leak.is_certain for leak in revealed.values())
+        words = f"Reveals one class: {described(rows)}."
+        yield _Leak(list(revealed), words, skill=float(certain))
     combination = exact_combination(subject)
     if combination is None:
         skills = {a.column: a.skill for a in subject.associations}

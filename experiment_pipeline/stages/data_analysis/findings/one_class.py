@@ -4,11 +4,14 @@ they are known at all.
 A reason that only complaints have, a refund that only those get who leave. Over all
 rows such a column predicts little, so its skill does not show it. A strong honest
 number is also pure at its end, but becomes so gradually; a leak begins at a step.
+
+Rows that repeat each other are one observation: copies, rows of one declared entity,
+and rows with one value of a column that fixes the target (a county without an id).
 """
 
 import math
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -42,6 +45,12 @@ _MOST_CODES = 20
 _STEP, _EDGE, _EDGE_ROWS = 0.6, 0.02, (10, 50)
 # In fewer rows honest classes are also apart by a gap.
 _FEWEST_TO_SEE_A_STEP = 300
+# A column fixes the target where its values repeat and each has one class: fewest
+# values, largest share of the rows with one value, least share of each class.
+_FEWEST_FIXING, _LARGEST_FIXING, _FIXED = 20, 0.1, 0.9
+# A leak is certain where even the upper 95 % bound of the other classes' share is below
+# this part of what is usual, and the column's skill in all other rows below this.
+_CERTAIN_OTHERS, _BOUND, _SKILL_OF_REST = 0.1, 0.95, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,31 +73,91 @@ class _RankedFeature:
         return np.append(values, False)[self.places]
 
 
-def classes_revealed(subject: Subject, left_out: Collection[str]) -> dict[str, str]:
-    """Feature → the rows that reveal a class, in words; the strongest first.
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """What rows repeat: rows of one unit are one observation."""
+
+    partitions: Sequence[np.ndarray]  # unit (n,) of each row; -1: of its own
+
+    def count(self, rows: np.ndarray) -> int:
+        """How many observations some rows are at least, bool (n,)."""
+        fewest = int(np.count_nonzero(rows))
+        for partition in self.partitions:
+            units = partition[rows]
+            of_their_own = int(np.count_nonzero(units < 0))
+            fewest = min(fewest, len(np.unique(units[units >= 0])) + of_their_own)
+        return fewest
+
+
+@dataclass(frozen=True, eq=False)
+class RevealedClass:
+    """Rows that reveal a class by their value of a feature."""
+
+    share: float  # of the class that they reveal
+    words: str  # the rows
+    rows: np.ndarray  # the rows among those examined, bool (n,)
+    # Whether other classes are surely rare among them, and the feature tells nothing of
+    # the rest: no strong honest predictor does that.
+    is_certain: bool = False
+
+
+def classes_revealed(
+    subject: Subject, left_out: Collection[str]
+) -> dict[str, RevealedClass]:
+    """Feature → the rows that reveal a class; the strongest first.
 
     Each half of the rows is judged by what the other half chose to look at.
     """
     classes = subject.target.classes or ()
-    if len(classes) > _MOST_CLASSES:
+    if not 0 < len(classes) <= _MOST_CLASSES:
         return {}
     rows = subject.sample(subject.target.rows, MOST_ROWS)
-    y = subject.target.of(rows)
-    frame = subject.frame
-    features = [
-        column
-        for column in subject.features
-        if column not in left_out and kind_of(frame[column]) in NUMERIC | TEXTS
-    ]
+    y = subject.target.of(rows).astype(np.int64)
+    table = subject.frame[list(subject.features)].iloc[rows]
+    features = {
+        str(name): _RankedFeature.of(column)
+        for name, column in table.items()
+        if kind_of(column) in NUMERIC | TEXTS
+    }
+    fixing = {
+        name: feature.places
+        for name, feature in features.items()
+        if _fixes_the_target(feature.places, y)
+    }
+    clusters = pd.factorize(subject.clusters[rows])[0]
     half = subject.generator().permutation(len(rows)) % 2 == 0
-    revealed: dict[str, tuple[float, str]] = {}
-    for feature in features:
-        column = _RankedFeature.of(frame[feature].iloc[rows])
-        for code, label in enumerate(classes):
-            leak = _class_revealed(column, y == code, half, numbers.shown(label))
-            revealed[feature] = max(leak, revealed.get(feature, leak))
-    strongest = sorted(revealed.items(), key=lambda pair: -pair[1][0])
-    return {feature: words for feature, (share, words) in strongest if share}
+    revealed: dict[str, RevealedClass] = {}
+    for name, feature in features.items():
+        if name in left_out:
+            continue
+        others = [places for other, places in fixing.items() if other != name]
+        units = _Units([clusters, *others])
+        leaks = [
+            _class_revealed(feature, y == code, half, units, label)
+            for code, label in enumerate(map(numbers.shown, classes))
+        ]
+        known = [leak for leak in leaks if leak is not None]
+        if known:
+            leak = max(known, key=lambda leak: leak.share)
+            rest = rows[~leak.rows]
+            certain = leak.is_certain and _tells_nothing(subject, name, rest)
+            revealed[name] = replace(leak, is_certain=certain)
+    return dict(sorted(revealed.items(), key=lambda pair: -pair[1].share))
+
+
+def _fixes_the_target(places: np.ndarray, y: np.ndarray) -> bool:
+    """Whether nearly all rows of each class have a value that only rows of their class
+    have, several of them.
+    """
+    known = places >= 0
+    counts = np.zeros((places.max() + 1, y.max() + 1), dtype=np.int64)
+    np.add.at(counts, (places[known], y[known]), 1)
+    rows = counts.sum(axis=1)
+    if len(rows) < _FEWEST_FIXING or rows.max() > _LARGEST_FIXING * len(y):
+        return False
+    repeats = (counts.max(axis=1) == rows) & (rows > 1)
+    fixed = counts[repeats].sum(axis=0) / np.maximum(np.bincount(y), 1)
+    return bool(fixed.min() >= _FIXED)
 
 
 def not_looked_for(subject: Subject) -> str:
@@ -117,19 +186,26 @@ def not_looked_for(subject: Subject) -> str:
 
 
 def _class_revealed(
-    column: _RankedFeature, is_class: np.ndarray, half: np.ndarray, name: str
-) -> tuple[float, str]:
-    """Largest share of a class that some rows reveal, and these rows in words."""
-    revealed = 0.0, ""
+    column: _RankedFeature,
+    is_class: np.ndarray,
+    half: np.ndarray,
+    units: _Units,
+    name: str,
+) -> RevealedClass | None:
+    """The rows that reveal the largest share of a class, if any."""
     if not 0 < is_class.mean() < 1:
-        return revealed
-    for words, chosen in _regions(column, is_class, half):
-        share = _share_revealed(chosen, is_class)
-        if share > revealed[0]:
+        return None
+    leaks = []
+    for region, chosen in _regions(column, is_class, half):
+        observations = units.count(chosen)
+        share = _share_revealed(chosen, is_class, observations)
+        if share:
             precise = numbers.share(float(is_class[chosen].mean()))
             recalled = numbers.share(float(chosen[is_class].mean()))
-            revealed = share, f"{words}: {precise} {name}, {recalled} of all {name}"
-    return revealed
+            words = f"{region}: {precise} {name}, {recalled} of all {name}"
+            certain = _others_are_surely_rare(chosen, is_class, observations)
+            leaks.append(RevealedClass(share, words, chosen, certain))
+    return max(leaks, key=lambda leak: leak.share, default=None)
 
 
 def _regions(
@@ -247,14 +323,36 @@ def _may_be_a_leak(
     return max(edges) - elsewhere <= (1 - _STEP) * (1 - elsewhere)
 
 
-def _share_revealed(chosen: np.ndarray, is_class: np.ndarray) -> float:
-    """Share of the class that is in the chosen rows; 0 where they do not reveal it."""
+def _share_revealed(chosen: np.ndarray, is_class: np.ndarray, units: int) -> float:
+    """Share of the class that is in the chosen rows, which are so many observations; 0
+    where they do not reveal it.
+    """
     rows = int(np.count_nonzero(chosen))
     hits = int(np.count_nonzero(chosen & is_class))
     usual = float(is_class.mean())
     share = hits / int(np.count_nonzero(is_class))
-    if rows < _FEWEST_ROWS or share < _REVEALED:
+    if units < _FEWEST_ROWS or share < _REVEALED:
         return 0.0
     most_others = max(_FEW_OTHERS, _OTHERS * (1 - usual) * rows)
-    by_chance = rows * math.log(usual) > math.log(_LARGEST_CHANCE)
+    by_chance = units * math.log(usual) > math.log(_LARGEST_CHANCE)
     return 0.0 if rows - hits > most_others or by_chance else share
+
+
+def _others_are_surely_rare(
+    chosen: np.ndarray, is_class: np.ndarray, units: int
+) -> bool:
+    """Whether the exact upper bound of the others' share is far below what is usual."""
+    from scipy.stats import beta
+
+    others = units * (1 - float(is_class[chosen].mean()))
+    bound = beta.ppf(_BOUND, others + 1, units - others)
+    return bool(bound <= _CERTAIN_OTHERS * (1 - is_class.mean()))
+
+
+def _tells_nothing(subject: Subject, feature: str, rows: np.ndarray) -> bool:
+    """Whether a feature says nothing of the target in some rows of the table."""
+    if np.unique(subject.target.of(rows)).size < 2:
+        return True
+    column = subject.frame[[feature]].iloc[rows]
+    (association,) = subject.cross_fit(rows, 2).associations(column)
+    return association.skill < _SKILL_OF_REST
