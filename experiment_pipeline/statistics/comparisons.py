@@ -106,6 +106,22 @@ def compare_with_best(
     )
 
 
+def optimism_of_best(
+    scores: np.ndarray, contributions: np.ndarray, drawn: Drawn
+) -> float:
+    """Return the expected selection bias of the best of scores (C,), of which greater
+    is better, by those that may be the best; arguments as for `compare_with_best`.
+    """
+    if len(contributions) < 2:
+        return math.nan
+    draws = _Draws(contributions, drawn)
+    bonferroni = 1 - (1 - interval.LEVEL) / max(len(scores) - 1, 1)
+    reach = interval.quantile(draws.n_clusters - 1, bonferroni)
+    best = int(scores.argmax())
+    may_be_best = scores + reach * draws.errors[best] >= scores[best]
+    return draws.optimism(scores, np.flatnonzero(may_be_best))
+
+
 def compare_with_control(
     leads: np.ndarray,
     contributions: np.ndarray,

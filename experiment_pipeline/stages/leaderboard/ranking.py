@@ -278,7 +278,51 @@ def order(
     sign = metric_of(metric).sign
     undefined = tuple(model.result for model in measured if not model.is_defined)
     baseline = rows.baseline
-    ranked = sorted(
+    ranked = _best_first(measured, sign)
+    if not ranked:
+        return Ranking((), undefined, baseline.estimate, math.nan)
+    contributions = np.column_stack([model.contribution for model in ranked])
+    drawn = rows.drawn()
+    compared = np.array([model.compared for model in ranked])
+    best = comparisons.compare_with_best(
+        sign * compared,
+        sign * contributions,
+        drawn,
+        picked=np.array([model.result.key != ENSEMBLE for model in ranked]),
+    )
+    in_ledger = np.column_stack([model.in_ledger for model in ranked])
+    widening = earlier.widening(in_ledger, drawn)
+    optimism = best.optimism
+    if earlier.configurations:
+        optimism = comparisons.optimism_of_best(
+            sign * np.append(compared, earlier.scores),
+            sign * earlier.beside(in_ledger),
+            drawn,
+        )
+    leads = rows.leads(ranked, contributions, widening)
+    reach = comparisons.simultaneous_reach(contributions, drawn)
+    if widening > 1:
+        reach = widening * (reach or single_reach(contributions))
+    # Adding 0.0 turns the -0.0 of the best into 0.0.
+    differences = (sign * best.difference + 0.0).tolist()
+    bounds = sign * np.column_stack([best.low, best.high]) + 0.0
+    lows, highs = np.sort(bounds, axis=1).T.tolist()
+    entries = tuple(
+        RankedModel(
+            result=model.result,
+            score=scores.interval_of(metric, model.score, reach=reach),
+            difference=Interval(differences[place], lows[place], highs[place]),
+            tied=bool(best.tied[place]),
+            difference_to_baseline=leads[place],
+        )
+        for place, model in enumerate(ranked)
+    )
+    return Ranking(entries, undefined, baseline.estimate, optimism, earlier)
+
+
+def _best_first(measured: Sequence[Measured], sign: int) -> list[Measured]:
+    """The models with a score, in the order of a `Ranking`."""
+    return sorted(
         (model for model in measured if model.is_defined),
         key=lambda model: (
             -sign * model.compared,
@@ -287,46 +331,6 @@ def order(
             model.result.key,
         ),
     )
-    if not ranked:
-        return Ranking((), undefined, baseline.estimate, math.nan)
-    contributions = np.column_stack([model.contribution for model in ranked])
-    drawn = rows.drawn()
-    best = comparisons.compare_with_best(
-        sign * np.array([model.compared for model in ranked]),
-        sign * contributions,
-        drawn,
-        picked=np.array([model.result.key != ENSEMBLE for model in ranked]),
-    )
-    widening = 1.0
-    optimism = best.optimism
-    if earlier.configurations:
-        in_ledger = np.column_stack([model.in_ledger for model in ranked])
-        widening = earlier.widening(in_ledger, drawn)
-        optimism = comparisons.compare_with_best(
-            sign * np.array([*(model.compared for model in ranked), *earlier.scores]),
-            sign * earlier.beside(in_ledger),
-            drawn,
-        ).optimism
-    leads = rows.leads(ranked, contributions, widening)
-    reach = comparisons.simultaneous_reach(contributions, drawn)
-    if widening > 1:
-        reach = widening * (reach or single_reach(contributions))
-    # Adding 0.0 turns the -0.0 of the best into 0.0.
-    differences = (sign * best.difference + 0.0).tolist()
-    bounds = (sign * np.column_stack([best.low, best.high]) + 0.0).tolist()
-    entries = tuple(
-        RankedModel(
-            result=model.result,
-            score=scores.interval_of(metric, model.score, reach=reach),
-            difference=Interval(
-                differences[place], min(bounds[place]), max(bounds[place])
-            ),
-            tied=bool(best.tied[place]),
-            difference_to_baseline=leads[place],
-        )
-        for place, model in enumerate(ranked)
-    )
-    return Ranking(entries, undefined, baseline.estimate, optimism, earlier)
 
 
 def build_rows(

@@ -10,7 +10,7 @@ and rows with one value of a column that fixes the target (a county without an i
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,38 +111,63 @@ def classes_revealed(
     classes = subject.target.classes or ()
     if not 0 < len(classes) <= _MOST_CLASSES:
         return {}
-    rows = subject.sample(subject.target.rows, MOST_ROWS)
-    y = subject.target.of(rows).astype(np.int64)
-    table = subject.frame[list(subject.features)].iloc[rows]
-    features = {
-        str(name): _RankedFeature.of(column)
-        for name, column in table.items()
-        if kind_of(column) in NUMERIC | TEXTS
-    }
-    fixing = {
-        name: feature.places
-        for name, feature in features.items()
-        if _fixes_the_target(feature.places, y)
-    }
-    clusters = pd.factorize(subject.clusters[rows])[0]
-    half = subject.generator().permutation(len(rows)) % 2 == 0
+    examined = _ExaminedRows.of(subject)
     revealed: dict[str, RevealedClass] = {}
-    for name, feature in features.items():
+    for name in examined.features:
         if name in left_out:
             continue
-        others = [places for other, places in fixing.items() if other != name]
-        units = _Units([clusters, *others])
-        leaks = [
-            _class_revealed(feature, y == code, half, units, label)
-            for code, label in enumerate(map(numbers.shown, classes))
-        ]
-        known = [leak for leak in leaks if leak is not None]
-        if known:
-            leak = max(known, key=lambda leak: leak.share)
-            rest = rows[~leak.rows]
+        leak = _strongest(examined, name, list(map(numbers.shown, classes)))
+        if leak is not None:
+            rest = examined.rows[~leak.rows]
             certain = leak.is_certain and _tells_nothing(subject, name, rest)
             revealed[name] = replace(leak, is_certain=certain)
     return dict(sorted(revealed.items(), key=lambda pair: -pair[1].share))
+
+
+@dataclass(frozen=True, eq=False)
+class _ExaminedRows:
+    """The rows that are examined, and what they repeat."""
+
+    rows: np.ndarray  # (n,) their positions
+    y: np.ndarray  # (n,) codes of their classes
+    features: Mapping[str, _RankedFeature]
+    fixing: Mapping[str, np.ndarray]  # feature that fixes the target → its places (n,)
+    clusters: np.ndarray  # (n,)
+    half: np.ndarray  # bool (n,)
+
+    @classmethod
+    def of(cls, subject: Subject) -> "_ExaminedRows":
+        rows = subject.sample(subject.target.rows, MOST_ROWS)
+        y = subject.target.of(rows).astype(np.int64)
+        table = subject.frame[list(subject.features)].iloc[rows]
+        features = {
+            str(name): _RankedFeature.of(column)
+            for name, column in table.items()
+            if kind_of(column) in NUMERIC | TEXTS
+        }
+        fixing = {
+            name: feature.places
+            for name, feature in features.items()
+            if _fixes_the_target(feature.places, y)
+        }
+        clusters = pd.factorize(subject.clusters[rows])[0]
+        half = subject.generator().permutation(len(rows)) % 2 == 0
+        return cls(rows, y, features, fixing, clusters, half)
+
+
+def _strongest(
+    examined: _ExaminedRows, name: str, labels: Sequence[str]
+) -> RevealedClass | None:
+    """The rows that reveal most of a class by a feature, if any do."""
+    others = [places for other, places in examined.fixing.items() if other != name]
+    units = _Units([examined.clusters, *others])
+    feature = examined.features[name]
+    leaks = [
+        _class_revealed(feature, examined.y == code, examined.half, units, label)
+        for code, label in enumerate(labels)
+    ]
+    known = [leak for leak in leaks if leak is not None]
+    return max(known, key=lambda leak: leak.share, default=None)
 
 
 def _fixes_the_target(places: np.ndarray, y: np.ndarray) -> bool:
