@@ -271,6 +271,15 @@ def _address(data: pd.DataFrame | str | Path, name: str) -> str:
     return str(Path(data).expanduser().absolute())  # Dagster may be started elsewhere
 
 
+def labels_of(data: pd.DataFrame | str | Path) -> pd.Index | None:
+    """Return the index of a DataFrame; None: there is none but the rows' numbers."""
+    if not isinstance(data, pd.DataFrame) or data.index.equals(
+        pd.RangeIndex(len(data))
+    ):
+        return None
+    return data.index
+
+
 def as_yaml(value: Any, key: str) -> Any:
     """Return a setting as it is written in YAML.
 

@@ -102,6 +102,7 @@ class Exploration:
     store: ExplorationStore
     limits: RunLimits
     before: "Exploration | None" = None  # what this one changes
+    labels: pd.Index | None = None  # as of `RunResult`
 
     @property
     def name(self) -> str:
@@ -167,7 +168,7 @@ class Exploration:
         The run is recorded, and reuses the trained models. Raises as `run`.
         """
         best = self.best
-        return executed(
+        result = executed(
             best.named,
             summary=best.summary,
             seconds=best.limits.seconds,
@@ -175,6 +176,7 @@ class Exploration:
             progress=best.limits.progress,
             delivered=best._raw,  # noqa: SLF001
         )
+        return replace(result, labels=self.labels)
 
     def add(self, estimator: Any, name: str, note: str = "") -> "Exploration":
         """Explore with a model of your own, which is described as in
@@ -327,7 +329,9 @@ def explore(
     raw = parse(read_source(source), source)
     named.check(list(raw.frame.columns))
     limits = RunLimits(seconds, workers, progress)
-    return explored(_with_same_sets(named, raw), summary, limits, raw, began=began)
+    named = _with_same_sets(named, raw)
+    found = explored(named, summary, limits, raw, began=began)
+    return replace(found, labels=declared.labels_of(data))
 
 
 def _with_same_sets(named: NamedColumns, raw: RawTable) -> NamedColumns:
@@ -395,7 +399,8 @@ def explored(
         )
     if finished.refused is not None:
         raise finished.refused
-    return Exploration(named, summary, finished.assets, store, limits, before)
+    labels = None if before is None else before.labels
+    return Exploration(named, summary, finished.assets, store, limits, before, labels)
 
 
 def with_schema(named: NamedColumns, raw: RawTable) -> NamedColumns:

@@ -38,6 +38,8 @@ class RunResult:
     summary: str
     values: Mapping[str, Any]  # asset → its value
     refused: ExperimentPipelineError | None  # why nothing was exported
+    # the index of the DataFrame that was given; None: rows are numbered from 0
+    labels: pd.Index | None = None
 
     @property
     def name(self) -> str:
@@ -72,18 +74,24 @@ class RunResult:
     @property
     def rejected(self) -> pd.DataFrame:
         """Rows that broke the schema, as delivered, with every reason."""
-        return self.values["rejected_rows"]
+        return self._labelled(self.values["rejected_rows"])
 
     def errors(self, n: int = 50) -> pd.DataFrame:
         """The n validation rows, then the n test rows, with the largest loss, as in
-        `experiment_pipeline.worst_rows`.
+        `experiment_pipeline.worst_rows`; the index is that of the given DataFrame.
         """
-        return questions.worst_rows(self.name, n, self.run_id)
+        return self._labelled(questions.worst_rows(self.name, n, self.run_id))
 
     @property
     def sets(self) -> dict[str, pd.DataFrame]:
         """`train`, `test` and `validation` → its rows, prepared."""
-        return {name: self.values[f"{name}_set"].rows for name in SETS}
+        return {name: self._labelled(self.values[f"{name}_set"].rows) for name in SETS}
+
+    def _labelled(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return rows under the labels of the given DataFrame, not their numbers."""
+        if self.labels is None:
+            return rows
+        return rows.set_axis(self.labels.take(rows.index))
 
     @property
     def pages(self) -> dict[str, str]:

@@ -111,7 +111,7 @@ def run(
     named, summary = declared.experiment_of(
         data, target, name=name, schema=schema, seconds=seconds, settings=settings
     )
-    return executed(
+    result = executed(
         named,
         summary=summary,
         progress=progress,
@@ -119,6 +119,7 @@ def run(
         began=began,
         workers=workers,
     )
+    return replace(result, labels=declared.labels_of(data))
 
 
 def add(
@@ -150,8 +151,10 @@ def add(
             "hyperparameters",
             fix="Add another one.",
         )
-    summary = "" if isinstance(result, str) else result.summary
-    return executed(named, summary=summary, delivered=raw, asked_for={name})
+    if isinstance(result, str):
+        return executed(named, delivered=raw, asked_for={name})
+    added = executed(named, summary=result.summary, delivered=raw, asked_for={name})
+    return replace(added, labels=result.labels)
 
 
 def choose(

@@ -66,11 +66,15 @@ def test_a_model_of_ones_own_joins_the_leaderboard():
     """It alone is fitted, on the same rows, also beyond the budget, and is paired with
     the best.
     """
-    found = run(scenario.table(), name="visits", budget={"configurations": 1})
+    table = scenario.table()
+    table.index = table.index + 7
+    found = run(table, name="visits", budget={"configurations": 1})
     trees = ExtraTreesClassifier(max_depth=4, n_estimators=40, random_state=7, n_jobs=2)
     more = ep.add(found, trees, "mine", note="what we had")
     assert more.facts["reused"] == found.facts["trained"] == more.facts["trained"] - 1
     assert more.facts["not_started"] == 1
+    worst = more.errors()
+    assert worst["target"].tolist() == table.loc[worst.index, "readmitted"].tolist()
     (mine,) = more.leaderboard.query("key == 'mine'").to_dict("records")
     assert mine["algorithm"] == "sklearn.ensemble.ExtraTreesClassifier"
     assert (mine["max_depth"], mine["n_estimators"], mine["note"]) == (

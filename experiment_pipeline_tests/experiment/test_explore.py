@@ -35,10 +35,11 @@ def with_product(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_exploring_ends_with_a_leaderboard_and_no_look():
-    """Nothing is recorded; the evaluation trains nothing again, and is the first
-    look.
+    """Nothing is recorded; the evaluation trains nothing again, is the first look, and
+    keeps the labels of the given rows.
     """
-    found = explore(table())
+    shuffled = table().sample(frac=1, random_state=1)
+    found = explore(shuffled)
     assert found.leaderboard["key"].tolist() == ["linear"]
     assert "not yet evaluated" in repr(found)
     assert "not yet evaluated" in found._repr_html_()
@@ -50,6 +51,8 @@ def test_exploring_ends_with_a_leaderboard_and_no_look():
     assert (evaluated.facts["looks"], evaluated.facts["reused"]) == (1, 1)
     scores = evaluated.leaderboard["test_score"].tolist()
     assert scores == pytest.approx(found.leaderboard["test_score"].tolist())
+    worst = evaluated.errors()
+    assert worst["target"].tolist() == shuffled.loc[worst.index, "target"].tolist()
 
 
 def test_a_change_of_features_keeps_the_rows_and_shows_the_difference():

@@ -144,16 +144,20 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages():
 
 
 def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now():
-    """The same rows in another order are the same sets and model, under other
-    numbers.
+    """The same rows in another order are the same sets and model, under the labels of
+    the given table.
     """
     table = scenario.table()
-    for rows in (table, table[::-1].reset_index(drop=True)):
+    for rows in (table, table.set_axis(table.index + 7).sample(frac=1)):
         found = run(rows, name="visits")
         worst = found.errors()
         assert worst["target"].tolist() == rows.loc[worst.index, "readmitted"].tolist()
         ages = rows.loc[worst.index, "age"].tolist()
         assert worst["age"].tolist() == pytest.approx(ages, nan_ok=True)
+        for some in (*found.sets.values(), found.rejected):
+            delivered = rows.loc[some.index, scenario.MARKUP]
+            assert some[scenario.MARKUP].tolist() == delivered.tolist()
+    assert ep.worst_rows("visits").index.name == "row_number"
     assert (found.facts["looks"], found.facts["version"]) == (1, "v0001")
 
 
