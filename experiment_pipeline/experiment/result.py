@@ -91,7 +91,7 @@ class RunResult:
         """Return rows under the labels of the given DataFrame, not their numbers."""
         if self.labels is None:
             return rows
-        return rows.set_axis(self.labels.take(rows.index))
+        return rows.set_axis(self.labels.take(rows.index.to_numpy()))
 
     @property
     def pages(self) -> dict[str, str]:

@@ -212,7 +212,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
     assert found.facts["reused"] >= 1
     assert found.accepted
     *_, said = [line for line in caplog.messages if "of 500 seconds" in line]
-    assert said.startswith("398 of 500 seconds are left")
+    assert said.startswith("397 of 500 seconds are left")
     assert found.named.spec.budget.seconds == 500
 
 
