@@ -14,7 +14,6 @@ were ever scored on them (`stages/leaderboard/scored.py`).
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -29,6 +28,7 @@ from experiment_pipeline.experiment.flow import run_stages
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.run import LOG, ProgressReporter, executed
 from experiment_pipeline.experiment.store import ExplorationStore
+from experiment_pipeline.intake.frames import table_or_place
 from experiment_pipeline.intake.raw_table import RawTable, parse
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.reporting import document, numbers
@@ -299,7 +299,7 @@ class Exploration:
 
 
 def explore(
-    data: pd.DataFrame | str | Path,
+    data: Any,
     target: str | None = None,
     *,
     name: str | None = None,
@@ -321,6 +321,7 @@ def explore(
     take, so that the same search can be evaluated within them.
     """
     began = perf_counter()
+    data = table_or_place(data)
     named, summary = declared.experiment_of(
         data, target, name=name, schema=schema, seconds=seconds, settings=settings
     )

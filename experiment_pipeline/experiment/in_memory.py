@@ -22,6 +22,7 @@ from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.experiment.context import Run, RunBudget
 from experiment_pipeline.experiment.flow import run_stages
 from experiment_pipeline.experiment.store import Store
+from experiment_pipeline.intake.frames import as_pandas
 from experiment_pipeline.intake.raw_table import RawTable, content_digest, parse
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.intake.validation import ValidatedData
@@ -194,7 +195,8 @@ def declare(
 ) -> tuple[RawTable, ExperimentSpec]:
     """Read the table, and infer the settings that are missing."""
     source: dict[str, Any] = {}
-    if isinstance(data, pd.DataFrame):
+    if not isinstance(data, Data | str | Path):
+        data = as_pandas(data)
         frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX)).rename(columns=str)
         raw = RawTable(frame, content_digest(frame), "DataFrame", None, None, None, ())
     else:

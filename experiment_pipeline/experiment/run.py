@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -43,6 +42,7 @@ from experiment_pipeline.experiment.flow import prepared_rows, run_stages
 from experiment_pipeline.experiment.in_memory import run_experiment
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.store import FileStore
+from experiment_pipeline.intake.frames import table_or_place
 from experiment_pipeline.prediction.champions import find_champions
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Outcome
@@ -67,7 +67,7 @@ LOG = logging.getLogger("experiment_pipeline")
 
 
 def run(
-    data: pd.DataFrame | str | Path,
+    data: Any,
     target: str | None = None,
     *,
     name: str | None = None,
@@ -87,8 +87,8 @@ def run(
     (True, 300)
 
     Args:
-        data: the table, or its path or URL; without `target` the folder of an
-            experiment, or its name.
+        data: the table (of pandas, polars, Arrow, a dict of columns, …), or its path or
+            URL; without `target` the folder of an experiment, or its name.
         target: the column to predict.
         name: of the experiment; None: the name of the file, or `experiment` for a
             DataFrame.
@@ -108,6 +108,7 @@ def run(
             far.
     """
     began = perf_counter()
+    data = table_or_place(data)
     named, summary = declared.experiment_of(
         data, target, name=name, schema=schema, seconds=seconds, settings=settings
     )

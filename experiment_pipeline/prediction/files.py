@@ -34,6 +34,7 @@ from experiment_pipeline.intake.column_checks import (
     Counts,
     most_frequent_first,
 )
+from experiment_pipeline.intake.frames import as_pandas
 from experiment_pipeline.intake.profile import DataProfile, profile_from
 from experiment_pipeline.intake.sources import (
     delivered_bytes,
@@ -431,17 +432,9 @@ class _BatchCounts:
 def _as_table(rows: Any) -> pd.DataFrame:
     """Return the rows with column names as texts.
 
-    Raises UnusableTable: no DataFrame, no rows, or duplicate labels.
+    Raises UnusableTable: no table, no rows, or duplicate labels.
     """
-    if not isinstance(rows, pd.DataFrame):
-        library = type(rows).__module__.partition(".")[0]
-        name = f"{library}.{type(rows).__name__}".removeprefix("builtins.")
-        raise UnusableTable(
-            "rows",
-            rule=f"they are of type {name}, not pandas.DataFrame",
-            fix="Give a pandas DataFrame: rows.iloc[[0]] for one row, rows.to_pandas() "
-            "for a table of another library, model.read(url) for a file.",
-        )
+    rows = as_pandas(rows)
     if not len(rows):
         raise UnusableTable("rows", "there are none", "Give one or more.")
     rows = rows.rename(columns=str)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api import types
 from pandas.api.extensions import ExtensionDtype
 
@@ -55,6 +56,21 @@ def kind_of_type(dtype: Type) -> Kind:
         (types.is_complex_dtype(dtype), "complex"),
     )
     return next((kind for it_is, kind in tests if it_is), "other")
+
+
+def plain_column(column: pd.Series) -> pd.Series:
+    """Return a column whose type a file can hold: Arrow's types as pandas' own, ranges
+    and periods as texts, sparse values in full.
+    """
+    dtype = column.dtype
+    values = dtype.categories if isinstance(dtype, pd.CategoricalDtype) else column
+    if isinstance(dtype, pd.ArrowDtype):
+        return pd.Series(pa.array(column).to_pandas().array, column.index)
+    if isinstance(values.dtype, pd.IntervalDtype | pd.PeriodDtype):
+        return column.astype("str").where(column.notna())
+    if isinstance(dtype, pd.SparseDtype):
+        return pd.Series(column.to_numpy(), column.index, name=column.name)
+    return column
 
 
 def holds_objects(column: pd.Series | Type) -> bool:
