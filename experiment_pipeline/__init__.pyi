@@ -11,6 +11,9 @@ from .errors import (
     InvalidExperiment as InvalidExperiment,
 )
 from .errors import (
+    InvalidModel as InvalidModel,
+)
+from .errors import (
     NotAccepted as NotAccepted,
 )
 from .errors import (
@@ -21,6 +24,9 @@ from .errors import (
 )
 from .errors import (
     UnknownRun as UnknownRun,
+)
+from .errors import (
+    UnusableTable as UnusableTable,
 )
 from .experiment.explore import (
     Exploration as Exploration,

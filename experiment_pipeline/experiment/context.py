@@ -71,6 +71,7 @@ class Run:
     delivered: RawTable | None = None  # the table to use; None: the source is read
     # keys of the configurations to train; None: all that are declared
     asked_for: Collection[str] | None = None
+    explores: bool = False  # it ends with the leaderboard: no refit, no report
 
     @property
     def spec(self) -> ExperimentSpec:
@@ -102,13 +103,22 @@ class Run:
 
     @property
     def searched_spec(self) -> ExperimentSpec:
-        """The settings with this run's workers and the seconds that it has left."""
+        """The settings with this run's workers, the seconds that it has left, and no
+        refits if none follow the search.
+        """
         seconds = self.budget.seconds
         if seconds is not None and self.budget.left < seconds:
             seconds = max(round(self.budget.left, 1), 0.1)
         budget = self.spec.budget.model_copy(update={"seconds": seconds})
-        workers = self.workers or self.spec.workers
-        return self.spec.model_copy(update={"workers": workers, "budget": budget})
+        export = self.spec.export
+        if self.explores:
+            export = export.model_copy(update={"fits": 0})
+        changed = {
+            "workers": self.workers or self.spec.workers,
+            "budget": budget,
+            "export": export,
+        }
+        return self.spec.model_copy(update=changed)
 
     @contextmanager
     def at_work(self, stage: str) -> Iterator[None]:

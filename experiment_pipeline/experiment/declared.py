@@ -199,6 +199,7 @@ def drafted(
     `settings` replace what the draft infers. Raises InvalidExperiment.
     """
     written = {key: as_yaml(value, key) for key, value in settings.items()}
+    written = _in_full(written)
     for key, example in _MAPPINGS.items():
         if not isinstance(written.get(key, {}), Mapping):
             raise errors.InvalidExperiment(
@@ -229,6 +230,28 @@ def drafted(
     draft = _draft(name, url, options, written)
     file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
+
+
+def _in_full(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the short forms that Python users write in full: names to
+    exclude, the way to split, names of algorithms.
+    """
+    written = dict(settings)
+    exclude = written.get("exclude")
+    if isinstance(exclude, list):
+        written["exclude"] = dict.fromkeys(exclude, "left out in the call")
+    split = written.get("split")
+    if isinstance(split, str):
+        written["split"] = {"by": split}
+    search = written.get("search")
+    if isinstance(search, str):
+        search = [search]
+    if isinstance(search, list):
+        written["search"] = [
+            {"algorithm": entry} if isinstance(entry, str) else entry
+            for entry in search
+        ]
+    return written
 
 
 def _draft(

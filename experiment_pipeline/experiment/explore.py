@@ -317,8 +317,8 @@ def explore(
     (['linear'], None)
 
     Arguments and errors as for `run`; also DataError: the data analysis or a check of
-    the rows ends the run. Of `seconds` the search leaves the time that refit and report
-    take, so that the same search can be evaluated within them.
+    the rows ends the run. The search gets all `seconds` that reading and analysis
+    leave.
     """
     began = perf_counter()
     data = table_or_place(data)
@@ -393,7 +393,15 @@ def explored(
     reporter = ProgressReporter(named, limits.progress)
     seconds = limits.seconds or spec.budget.seconds
     budget = RunBudget(seconds, lambda: perf_counter() - begin)
-    run = Run(named, store, reporter, budget, workers=limits.workers, delivered=raw)
+    run = Run(
+        named,
+        store,
+        reporter,
+        budget,
+        workers=limits.workers,
+        delivered=raw,
+        explores=True,
+    )
     with reporter.shown():
         finished = run_stages(
             run, lambda _, outcome: outcome.log_to(LOG), until="leaderboard"

@@ -386,7 +386,8 @@ def _with_times(run: Run, searched: SearchOutcome, before: float) -> SearchResul
     phases = {"before the search": before, **searched.cost.phases}
     if run.budget.reserved:
         phases["reserved for the export"] = run.budget.reserved
-    seconds_left = None if run.budget.seconds is None else run.budget.left
+    is_limited = run.budget.seconds is not None and not run.explores
+    seconds_left = run.budget.left if is_limited else None
     return replace(searched.results, phases=phases, seconds_left=seconds_left)
 
 

@@ -4,10 +4,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,6 +22,10 @@ from experiment_pipeline.tracking import questions, terminal
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import decided
 from experiment_pipeline.tracking.summary import RunSummary, summary_of
+
+if TYPE_CHECKING:
+    from experiment_pipeline.prediction.explanation import Explanation
+    from experiment_pipeline.tracking.comparison import RunComparison
 
 TOP = 10
 
@@ -115,6 +119,40 @@ class RunResult:
         if (function := self.named.spec.preparation.function) is not None:
             trusted.append(function)
         return load_model(str(exported.folder), trusted)
+
+    def explain(self, rows: Any) -> "Explanation":
+        """Return what each feature adds to predictions, as `Model.explain`."""
+        return self.model.explain(rows)
+
+    def compare(self, before: "RunResult | str") -> "RunComparison":
+        """Compare with another run, given by its result or the start of its id."""
+        from experiment_pipeline.tracking.comparison import compare
+
+        earlier = before.run_id if isinstance(before, RunResult) else before
+        return compare(earlier, self.run_id)
+
+    def choose(self, key: str, why: str) -> "RunResult":
+        """Refit, evaluate and export another configuration of this run, as
+        `experiment_pipeline.choose`.
+        """
+        from experiment_pipeline.experiment.run import choose
+
+        chosen = choose(self.name, key, why, run=self.run_id)
+        return replace(chosen, labels=self.labels)
+
+    def refit(self) -> "RunResult":
+        """Fit the champion's configuration on today's data, as
+        `experiment_pipeline.refit`.
+        """
+        from experiment_pipeline.experiment.run import refit
+
+        return refit(self.name)
+
+    def sensitivity(self, seeds: int = 5) -> pd.DataFrame:
+        """Repeat it with other seeds, as `experiment_pipeline.sensitivity`."""
+        from experiment_pipeline.experiment.run import sensitivity
+
+        return sensitivity(self.name, seeds, self.run_id)
 
     def save(self, folder: str | Path, *, module: str = "") -> Path:
         """Write defs.yaml and schema.yaml: Dagster then reuses all models of this run.

@@ -159,9 +159,14 @@ def add(
 
 
 def choose(
-    experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
+    experiment: str,
+    key: str,
+    why: str,
+    run: str | None = None,
+    *,
+    trigger: Trigger = "notebook",
 ) -> RunResult:
-    """Refit, evaluate and export another configuration of the last run.
+    """Refit, evaluate and export another configuration of a run.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> chosen = choose("lines", "linear", why="half the size, tied")
@@ -169,7 +174,7 @@ def choose(
     'half the size, tied (choice'
 
     Nothing is searched, and no score of the leaderboard changes. Who chose it and why
-    is recorded.
+    is recorded. `run`: the start of its id; None: the last.
 
     Raises:
         InvalidExperiment: the leaderboard does not rank the key.
@@ -179,7 +184,7 @@ def choose(
     """
     if not why.strip():
         raise errors.InvalidExperiment("why", "it is empty", "Say why you choose it.")
-    board = questions.results(experiment).set_index("key")
+    board = questions.results(experiment, run).set_index("key")
     ranked = board.index[board["rank"].notna()]
     if key not in ranked:
         rule = f"the leaderboard does not have it; {errors.did_you_mean(key, ranked)}"

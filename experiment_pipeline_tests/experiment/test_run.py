@@ -268,8 +268,8 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out():
         ({"metric": "roc_acu"}, InvalidExperiment, "roc_auc"),
         ({"serach": []}, InvalidExperiment, "did you mean 'search'"),
         ({"target": None}, InvalidExperiment, "Name the target"),
-        ({"exclude": ["x"]}, InvalidExperiment, "is not a mapping"),
-        ({"split": "random"}, InvalidExperiment, "Write one, such as {'by': 'random'}"),
+        ({"exclude": 3}, InvalidExperiment, "is not a mapping"),
+        ({"split": 3}, InvalidExperiment, "Write one, such as {'by': 'random'}"),
         ({"seconds": 0}, InvalidExperiment, "^seconds: "),
         ({"target": 3}, InvalidExperiment, "no such column"),
         ({"name": "no good"}, InvalidExperiment, "Give another name"),
@@ -292,6 +292,24 @@ def test_a_mistake_is_named(
     with pytest.raises(error, match=says):
         run(**{"data": scenario.table(), **changes})
     assert not Path("../elsewhere").exists()
+
+
+def test_a_result_knows_the_next_step():
+    """In Python's own words; what is chosen is of its own leaderboard, also after a
+    later run.
+    """
+    table = scenario.table()
+    settings = {"exclude": ["cost", "triage"], "split": "random"}
+    settings["evaluation"] = "test_set"
+    first = ep.run(
+        table, "readmitted", name="visits", search=["linear", "dummy"], **settings
+    )
+    assert first.named.spec.exclude["cost"] == "left out in the call"
+    later = ep.run(table, "readmitted", name="visits", search="dummy", **settings)
+    chosen = first.choose("linear", "it is what we had")
+    assert chosen.facts["chosen"] == "linear"
+    assert {change.what for change in first.compare(later).changes} >= {"yaml"}
+    assert len(first.sensitivity(seeds=1)) == 1
 
 
 def test_given_settings_replace_inferred_ones_in_the_text():

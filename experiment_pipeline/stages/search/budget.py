@@ -140,7 +140,7 @@ class AfterSearch:
     # latter
     sets: TrainingSets
     workers: int  # fits at a time
-    fits: int = 1  # `export.fits`
+    fits: int = 1  # `export.fits`; 0: neither refits nor a report follow
     _encoding: dict[Features, float] = field(default_factory=dict)
 
     def encoding(self, encoder: Features) -> float:
@@ -183,6 +183,8 @@ class AfterSearch:
 
         `busy`: how many times as long as on an idle machine all work takes.
         """
+        if self.fits == 0:
+            return 0.0
         folds = self.sets.folds
         longest = total = 0.0
         for model, seconds in fits:

@@ -520,3 +520,10 @@ def test_whom_a_later_rung_has_no_time_for_goes_on():
     scored = len([key for key in in_full if key in keys[2]])
     assert {*in_full[:scored]} <= {*keys[2]}
     assert in_full[scored:]
+
+
+def test_a_search_that_nothing_follows_keeps_no_seconds():
+    """An exploration ends with the leaderboard."""
+    fits = [(LINEAR[0], 10.0)]
+    assert AfterSearch(SETS, workers=2, fits=0).seconds(fits) == 0
+    assert AFTER.seconds(fits) > 0
