@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,29 +130,6 @@ class RunResult:
 
         earlier = before.run_id if isinstance(before, RunResult) else before
         return compare(earlier, self.run_id)
-
-    def choose(self, key: str, why: str) -> "RunResult":
-        """Refit, evaluate and export another configuration of this run, as
-        `experiment_pipeline.choose`.
-        """
-        from experiment_pipeline.experiment.run import choose
-
-        chosen = choose(self.name, key, why, run=self.run_id)
-        return replace(chosen, labels=self.labels)
-
-    def refit(self) -> "RunResult":
-        """Fit the champion's configuration on today's data, as
-        `experiment_pipeline.refit`.
-        """
-        from experiment_pipeline.experiment.run import refit
-
-        return refit(self.name)
-
-    def sensitivity(self, seeds: int = 5) -> pd.DataFrame:
-        """Repeat it with other seeds, as `experiment_pipeline.sensitivity`."""
-        from experiment_pipeline.experiment.run import sensitivity
-
-        return sensitivity(self.name, seeds, self.run_id)
 
     def save(self, folder: str | Path, *, module: str = "") -> Path:
         """Write defs.yaml and schema.yaml: Dagster then reuses all models of this run.

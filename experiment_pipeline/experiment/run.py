@@ -158,8 +158,13 @@ def add(
     return replace(added, labels=result.labels)
 
 
+def _run_named(run: RunResult | str, run_id: str | None) -> tuple[str, str | None]:
+    """Return the experiment and the run that a result, or a name, stands for."""
+    return (run, run_id) if isinstance(run, str) else (run.name, run.run_id)
+
+
 def choose(
-    experiment: str,
+    experiment: RunResult | str,
     key: str,
     why: str,
     run: str | None = None,
@@ -174,7 +179,8 @@ def choose(
     'half the size, tied (choice'
 
     Nothing is searched, and no score of the leaderboard changes. Who chose it and why
-    is recorded. `run`: the start of its id; None: the last.
+    is recorded. `experiment`: the result of a run, or a name; then `run` is the start
+    of its id, None: the last.
 
     Raises:
         InvalidExperiment: the leaderboard does not rank the key.
@@ -184,7 +190,8 @@ def choose(
     """
     if not why.strip():
         raise errors.InvalidExperiment("why", "it is empty", "Say why you choose it.")
-    board = questions.results(experiment, run).set_index("key")
+    name, run_id = _run_named(experiment, run)
+    board = questions.results(name, run_id).set_index("key")
     ranked = board.index[board["rank"].notna()]
     if key not in ranked:
         rule = f"the leaderboard does not have it; {errors.did_you_mean(key, ranked)}"
@@ -194,7 +201,7 @@ def choose(
         raise errors.InvalidExperiment(
             f"configuration {key}", rule=rule, fix="Choose one that has a rank."
         )
-    row = questions.run_of(experiment, str(board.loc[key, "run_id"]))
+    row = questions.run_of(name, str(board.loc[key, "run_id"]))
     raw = declared.table_of(row)
     named = declared.declared_by(row)
     if (
@@ -208,7 +215,7 @@ def choose(
     )
 
 
-def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
+def refit(experiment: RunResult | str, *, trigger: Trigger = "notebook") -> RunResult:
     """Fit the champion's configuration on today's data, without a search.
 
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
@@ -221,6 +228,7 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
     Raises UnknownRun: no such experiment; InvalidModel: no champion, or its trained
     models are not stored.
     """
+    experiment, _ = _run_named(experiment, None)
     named = declared.declared_now(experiment)
     champions = find_champions(registry_of(named.spec))
     # Read from the trained models in the storage: a registry elsewhere may have been
@@ -247,7 +255,7 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
 
 
 def sensitivity(
-    experiment: str,
+    experiment: RunResult | str,
     seeds: int = 5,
     run: str | None = None,
     agree: Callable[[str], object] = print,
@@ -259,10 +267,11 @@ def sensitivity(
     ['seed 1: linear, accepted']
 
     Each repeat splits the run's train and test rows into three new sets; the run's
-    validation rows are not read. Nothing is decided or published. `run`: the start of
-    its id; None: the last. `agree` is called with the cost first, and may raise. Raises
+    validation rows are not read. Nothing is decided or published. `experiment`, `run`:
+    as for `choose`. `agree` is called with the cost first, and may raise. Raises
     as `choose`; InvalidExperiment: split has no seed.
     """
+    experiment, run = _run_named(experiment, run)
     row = questions.run_of(experiment, run)
     raw = declared.table_of(row)
     named = declared.declared_by(row)

@@ -294,7 +294,7 @@ def test_a_mistake_is_named(
     assert not Path("../elsewhere").exists()
 
 
-def test_a_result_knows_the_next_step():
+def test_a_result_stands_for_its_run():
     """In Python's own words; what is chosen is of its own leaderboard, also after a
     later run.
     """
@@ -306,10 +306,10 @@ def test_a_result_knows_the_next_step():
     )
     assert first.named.spec.exclude["cost"] == "left out in the call"
     later = ep.run(table, "readmitted", name="visits", search="dummy", **settings)
-    chosen = first.choose("linear", "it is what we had")
+    chosen = ep.choose(first, "linear", "it is what we had")
     assert chosen.facts["chosen"] == "linear"
     assert {change.what for change in first.compare(later).changes} >= {"yaml"}
-    assert len(first.sensitivity(seeds=1)) == 1
+    assert len(ep.sensitivity(first, seeds=1, agree=str)) == 1
 
 
 def test_given_settings_replace_inferred_ones_in_the_text():
