@@ -345,6 +345,12 @@ def _comment(text: str, indent: int) -> str:
     return "\n".join(start + line for line in lines)
 
 
+def schema_of(delivered: pd.DataFrame, spec: ExperimentSpec) -> str:
+    """Return the text of the schema that a table has once it is prepared."""
+    prepared = prepare(delivered, spec.preparation, spec.exclude)
+    return infer_schema(prepared.frame, spec.target, split_keys(spec))
+
+
 def infer_schema(
     prepared: pd.DataFrame, target: str, keys: Collection[str] = ()
 ) -> str:

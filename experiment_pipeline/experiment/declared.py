@@ -20,7 +20,7 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import (
     Drafted,
     draft_experiment,
-    infer_schema,
+    schema_of,
     with_settings,
 )
 from experiment_pipeline.experiment.files import (
@@ -51,8 +51,6 @@ from experiment_pipeline.storage.masking import masked_yaml
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import asset_file, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.membership import split_keys
-from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.tracking import questions
 
 # Settings that the draft takes into account; the others replace what it infers.
@@ -116,8 +114,7 @@ def with_schema(named: NamedColumns) -> NamedColumns:
     if text is None:
         raw = parse(read_source(spec.source), spec.source)
         named.check([*raw.frame.columns])
-        prepared = prepare(raw.frame, spec.preparation, spec.exclude)
-        schema = infer_schema(prepared.frame, spec.target, split_keys(spec))
+        schema = schema_of(raw.frame, spec)
         create_exclusive(path, schema.encode())
         text = read_bytes(path)  # of the first of several runs
     complete = replace(named, schema_text=text.decode(), schema_path=str(path))

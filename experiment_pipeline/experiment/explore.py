@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline import errors
-from experiment_pipeline.drafting.files import infer_schema
+from experiment_pipeline.drafting.files import schema_of
 from experiment_pipeline.experiment import declared
 from experiment_pipeline.experiment.context import Run, RunBudget
 from experiment_pipeline.experiment.flow import run_stages
@@ -49,8 +49,6 @@ from experiment_pipeline.storage.files import (
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.membership import split_keys
-from experiment_pipeline.table.preparation import prepare
 
 # Columns of the leaderboard, beside the hyperparameters.
 _SHOWN = [
@@ -137,7 +135,7 @@ class Exploration:
         if self.before is None or not self._comparable(self.before):
             return None
         sets = self._sets
-        order = np.argsort(sets.test.index, kind="stable")
+        order = self._order
         layout = scores.layout(
             self.board.metric,
             sets.y_test[order],
@@ -220,7 +218,8 @@ class Exploration:
     def _with_columns(self, keys: Mapping[str, Any]) -> "Exploration":
         """Explore with other keys, and so with another schema."""
         named = declared.with_keys(self.named, keys, "")
-        return self._next(with_schema(named, self._raw))
+        schema_text = schema_of(self._raw.frame, named.spec)
+        return self._next(declared.with_keys(named, {}, schema_text))
 
     def _next(self, named: NamedColumns) -> "Exploration":
         return explored(named, self.summary, self.limits, self._raw, before=self)
@@ -247,7 +246,12 @@ class Exploration:
         """The encoded targets of the test rows, by row number."""
         sets = self._sets
         y = pd.Series(sets.y_test, index=sets.test.index)
-        return y.sort_index(kind="stable")
+        return y.iloc[self._order]
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        """The positions (n,) of the test rows by row number, repeats in their order."""
+        return np.argsort(self._sets.test.index, kind="stable")
 
     @cached_property
     def _score(self) -> Linearised:
@@ -258,8 +262,7 @@ class Exploration:
         clusters = sets.test_clusters(self.named.spec)
         chosen = ChosenModel.of(self.board, self.store.models(), sets.y_test, clusters)
         score = cross_fitted(self.board.metric, chosen.predicted(sets)).score
-        order = np.argsort(sets.test.index, kind="stable")
-        return replace(score, influence=score.influence[order])
+        return replace(score, influence=score.influence[self._order])
 
     @property
     def _changed(self) -> str:
@@ -410,11 +413,3 @@ def explored(
         raise finished.refused
     labels = None if before is None else before.labels
     return Exploration(named, summary, finished.assets, store, limits, before, labels)
-
-
-def with_schema(named: NamedColumns, raw: RawTable) -> NamedColumns:
-    """Return an experiment with the schema that its prepared table has."""
-    spec = named.spec
-    prepared = prepare(raw.frame, spec.preparation, spec.exclude)
-    text = infer_schema(prepared.frame, spec.target, split_keys(spec))
-    return declared.with_keys(named, {}, text)

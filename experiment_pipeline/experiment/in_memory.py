@@ -13,7 +13,7 @@ import pandas as pd
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import (
     TriedDraft,
-    infer_schema,
+    schema_of,
     try_out,
     with_honest_split,
 )
@@ -41,8 +41,6 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.registry import ModelPackage
 from experiment_pipeline.table.digests import INDEX
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.membership import split_keys
-from experiment_pipeline.table.preparation import prepare
 
 Log = Callable[[str], object]
 
@@ -159,8 +157,7 @@ def run_experiment(
     began = perf_counter()
     raw, spec = declare(name, data, target, settings)
     if schema is None:
-        prepared = prepare(raw.frame, spec.preparation, spec.exclude)
-        schema = infer_schema(prepared.frame, spec.target, split_keys(spec))
+        schema = schema_of(raw.frame, spec)
     named = NamedColumns(spec, schema)
     named.check_types()
     store = Store(spec, ModelsInMemory() if models is None else models)

@@ -6,7 +6,6 @@ copy, again whenever the run has news: the header, and rows that are pinned abov
 table of configurations. In: a `Header`. Out: HTML.
 """
 
-import html
 import math
 import re
 from collections.abc import Sequence
@@ -108,11 +107,7 @@ class Header:
 
 def with_header(page: bytes, header: Header) -> bytes:
     """Return a page with this header in place of its placeholder or earlier header."""
-    pinned = "".join(
-        f"<tr><td></td><td>{html.escape(name)}<br><small>{html.escape(what)}</small>"
-        f"</td><td>{html.escape(score)}</td></tr>"
-        for name, what, score in header.pinned
-    )
+    pinned = template("pinned.html").render(pinned=header.pinned)
     contents = {b"header": rendered_header(header), b"pinned": pinned}
 
     def filled(place: re.Match[bytes]) -> bytes:

@@ -90,8 +90,7 @@ def compare_with_best(
     # Only candidates for the tie group need a critical value of their own. For the
     # others Bonferroni's, which is never smaller, already shows that another one is
     # better.
-    bonferroni = 1 - (1 - interval.LEVEL) / max(len(scores) - 1, 1)
-    half = interval.quantile(draws.n_clusters - 1, bonferroni) * draws.errors
+    half = draws.bonferroni * draws.errors
     for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
         half[control] = draws.critical_value(control) * draws.errors[control]
     tied = np.all(ahead + half >= 0, axis=1)
@@ -115,10 +114,8 @@ def optimism_of_best(
     if len(contributions) < 2:
         return math.nan
     draws = _Draws(contributions, drawn)
-    bonferroni = 1 - (1 - interval.LEVEL) / max(len(scores) - 1, 1)
-    reach = interval.quantile(draws.n_clusters - 1, bonferroni)
     best = int(scores.argmax())
-    may_be_best = scores + reach * draws.errors[best] >= scores[best]
+    may_be_best = scores + draws.bonferroni * draws.errors[best] >= scores[best]
     return draws.optimism(scores, np.flatnonzero(may_be_best))
 
 
@@ -226,6 +223,12 @@ class _Draws:
         chi_squares = tails.chisquare(freedom, (DRAWS, own_errors))
         # Draws vary as contributions do, standard errors as an unbiased variance.
         self.divisors = np.sqrt(chi_squares / freedom / inflation)
+
+    @property
+    def bonferroni(self) -> float:
+        """How many standard errors reach for the differences from one of all."""
+        level = 1 - (1 - interval.LEVEL) / max(len(self.errors) - 1, 1)
+        return interval.quantile(self.n_clusters - 1, level)
 
     def critical_value(self, control: int) -> float:
         """The quantile of the largest |t| of differences from a control, a column."""

@@ -103,10 +103,10 @@ def write(run: RunRecord, root: Location) -> Written:
     shown = decided(run.experiment, run.run_id, root=str(root))
     places = {row["place"] for row in shown.rows["reports"]}
     for title, name in zip(_STAGE_TABS, _STAGES, strict=True):
-        copy = folder / f"{name}.html"
-        page = read_if_exists(copy) if str(copy) in places else None
+        place = folder / f"{name}.html"
+        page = read_if_exists(place) if str(place) in places else None
         if page is not None:
-            write_bytes(copy, with_header(page, header_of(shown, title)))
+            write_bytes(place, with_header(page, header_of(shown, title)))
     rows = list(_own_pages(shown, folder))
     return Written(rows, as_markdown(header_of(shown, DECISION)))
 
