@@ -99,15 +99,6 @@ def _score_chart(runs: Sequence[Row]) -> Iterator[document.Chart]:
     scored = _scored_runs(runs, metric)
     if len(scored) < _FEWEST:
         return
-    accepted = [run.mark for run in scored if run.is_accepted]
-    others = [run.mark for run in scored if not run.is_accepted]
-    spans = _spans(scored)
-    series: list[charts.Series] = [
-        Line(_last_accepted(scored), INK, "last accepted", size=0, step=True),
-        Intervals(spans, MUTED, opacity=0.6),
-        Points(accepted, GOOD, "accepted", size=11),
-        Points(others, BAD, "not accepted", "triangle", 11, filled=False),
-    ]
     first, last = scored[0].run, scored[-1].run
     alt = (
         f"{metric} of {len(scored)} runs, from "
@@ -117,20 +108,41 @@ def _score_chart(runs: Sequence[Row]) -> Iterator[document.Chart]:
     baseline = last["validation_baseline"]
     if baseline is not None:
         alt += f" The baseline of the last one is {numbers.score(baseline)}."
-        if _is_near(baseline, spans):
-            series.append(Level("y", baseline, "baseline", BAD))
     dates = [numbers.moment(run.run["started_at"])[5:] for run in scored]
     better = "higher" if last["greater_is_better"] else "lower"
     yield charts.chart(
         f"{metric} over runs, {better} is better",
         alt,
-        Plot(Axis(names=dates), Axis(metric or ""), series, legend=True),
+        Plot(
+            Axis(names=dates),
+            Axis(metric or ""),
+            _series(scored, baseline),
+            legend=True,
+        ),
         f"Each run on its own {document.HOLD_OUT}, with its "
         f"{numbers.share(LEVEL)} interval; the line is the last accepted score. "
         f"A click marks the run in the table.",
         height=260,
         size="full",
     )
+
+
+def _series(
+    scored: Sequence[_ScoredRun], baseline: float | None
+) -> list[charts.Series]:
+    """Marks of all runs, and the baseline where it does not flatten them."""
+    accepted = [run.mark for run in scored if run.is_accepted]
+    others = [run.mark for run in scored if not run.is_accepted]
+    spans = _spans(scored)
+    series: list[charts.Series] = [
+        Line(_last_accepted(scored), INK, "last accepted", size=0, step=True),
+        Intervals(spans, MUTED, opacity=0.6),
+        Points(accepted, GOOD, "accepted", size=11),
+        Points(others, BAD, "not accepted", "triangle", 11, filled=False),
+    ]
+    if baseline is not None and _is_near(baseline, spans):
+        series.append(Level("y", baseline, "baseline", BAD))
+    return series
 
 
 def _scored_runs(runs: Sequence[Row], metric: str | None) -> list[_ScoredRun]:

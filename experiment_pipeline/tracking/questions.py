@@ -468,26 +468,29 @@ def files_of(run: Row) -> dict[str, str]:
 
 def files_of_runs(runs: Rows) -> list[dict[str, str]]:
     """Return the same for each run, in one query."""
-    digests = [
-        {
-            **(run["code_files"] or {}),
-            "defs.yaml": run["yaml_digest"],
-            "schema.yaml": run["schema_digest"],
-        }
-        for run in runs
-    ]
+    digests = [_digests_of(run) for run in runs]
     files = TABLES["files"]
-    wanted = {digest for of_run in digests for digest in of_run.values() if digest}
+    wanted = {digest for of_run in digests for digest in of_run.values()}
     query = sa.select(files).where(files.c.digest.in_(wanted))
     texts = {row["digest"]: row["content"] for row in _rows(query)}
     return [
-        {
-            name: texts[digest]
-            for name, digest in of_run.items()
-            if digest in texts and _SAFE_NAME.fullmatch(name)
-        }
+        {name: texts[digest] for name, digest in of_run.items() if digest in texts}
         for of_run in digests
     ]
+
+
+def _digests_of(run: Row) -> dict[str, str]:
+    """Name → digest of a run's files with a safe name."""
+    digests = {
+        **(run["code_files"] or {}),
+        "defs.yaml": run["yaml_digest"],
+        "schema.yaml": run["schema_digest"],
+    }
+    return {
+        name: digest
+        for name, digest in digests.items()
+        if digest and _SAFE_NAME.fullmatch(name)
+    }
 
 
 def code_of(experiment: str, run: str) -> RunCode:

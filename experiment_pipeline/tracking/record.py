@@ -477,10 +477,9 @@ def simpler_model(run: Decided) -> str:
     chosen = rows.get(run.summary.choice)
     if chosen is None:
         return ""
-    for evidence in run.rows["evidence"]:
-        linear = _BEST_LINEAR.match(evidence["what"])
-        if linear and evidence["score"] is not None and linear[1] in rows:
-            return _beside_linear(run, evidence, chosen, rows[linear[1]])
+    for linear, evidence in _linear_evidence(run):
+        if linear in rows:
+            return _beside_linear(run, evidence, chosen, rows[linear])
     tied = [row for row in rows.values() if row["in_tie_group"] and row["model_bytes"]]
     smallest = min(tied, key=lambda row: row["model_bytes"], default=chosen)
     if smallest["key"] == chosen["key"]:
@@ -488,6 +487,14 @@ def simpler_model(run: Decided) -> str:
     where = numbers.evaluated(run.run["evaluation"]).where
     how = _by_how_much(chosen, smallest)
     return f"As good and simpler: {smallest['key']} is tied {where}{how}."
+
+
+def _linear_evidence(run: Decided) -> Iterator[tuple[str, Row]]:
+    """Yield the key of the best linear model, and how it scored beside the chosen."""
+    for evidence in run.rows["evidence"]:
+        linear = _BEST_LINEAR.match(evidence["what"])
+        if linear and evidence["score"] is not None:
+            yield linear[1], evidence
 
 
 def _beside_linear(run: Decided, evidence: Row, chosen: Row, linear: Row) -> str:

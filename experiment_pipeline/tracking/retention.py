@@ -8,7 +8,7 @@ approvals and ledger.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from experiment_pipeline.spec import ExperimentSpec, Retention
 from experiment_pipeline.storage.entries import RESULT
 from experiment_pipeline.storage.files import (
     Location,
+    StoredFile,
     files_below,
     read_many,
     remove,
@@ -151,21 +152,42 @@ def _removable(
     referred |= _digests_in(_texts_of_runs(spec, archived, kept_ids))
     referred |= _digests_in(_contents(folder, texts, _TEXTS))
     # Pages of a run name the entries that they are copies of.
-    pages = [path for unit in units if names[unit] in referred for path in units[unit]]
-    referred |= _digests_in(_contents(folder, pages, (".html",)))
-
-    def stays(unit: str) -> bool:
-        modified = max(stored[path].modified for path in units[unit])
-        return modified >= newest or names[unit] in referred
-
+    staying = _units_named(referred, names)
+    referred |= _digests_in(_pages_of(folder, units, staying))
     # Page files are referred to only in pages.
-    pages = [path for unit in units if stays(unit) for path in units[unit]]
-    referred |= _digests_in(_contents(folder, pages, (".html",)))
+    young = _young(units, stored, newest)
+    staying = young | _units_named(referred, names)
+    referred |= _digests_in(_pages_of(folder, units, staying))
+    staying = young | _units_named(referred, names)
     return {
         unit: sum(stored[path].size_bytes for path in paths)
         for unit, paths in units.items()
-        if not stays(unit)
+        if unit not in staying
     }
+
+
+def _units_named(wanted: Collection[str], names: Mapping[str, str]) -> set[str]:
+    """The units whose name is wanted."""
+    return {unit for unit, name in names.items() if name in wanted}
+
+
+def _young(
+    units: Mapping[str, Sequence[str]], stored: Mapping[str, StoredFile], newest: float
+) -> set[str]:
+    """The units that were modified at or after `newest`."""
+    return {
+        unit
+        for unit, paths in units.items()
+        if max(stored[path].modified for path in paths) >= newest
+    }
+
+
+def _pages_of(
+    folder: Location, units: Mapping[str, Sequence[str]], chosen: Collection[str]
+) -> Iterator[str]:
+    """The texts of the pages of chosen units."""
+    paths = [path for unit in chosen for path in units[unit]]
+    return _contents(folder, paths, (".html",))
 
 
 def _units_and_texts(paths: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:

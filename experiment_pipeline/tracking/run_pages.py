@@ -201,16 +201,6 @@ def header_of(run: Decided, tab: str, folder: str = "") -> Header:
     """
     summary = run.summary
     step = next_step(run)
-    is_page = {row["name"] for row in run.rows["reports"] if row["place"]}
-    tabs = []
-    for title, file in TABS.items():
-        exists = {
-            DECISION: True,
-            HISTORY: True,
-            COMPARE: run.is_decided and bool(run.earlier_ids),
-        }
-        is_there = exists.get(title, file.removesuffix(".html") in is_page)
-        tabs.append((title, f"{folder}{file}" if is_there else ""))
     started = f"run {summary.short_id}, {summary.started} UTC"
     is_running = summary.outcome_word == "running" and tab == DECISION
     return Header(
@@ -221,7 +211,7 @@ def header_of(run: Decided, tab: str, folder: str = "") -> Header:
         choice=choice_in_words(run),
         next_step=step.sentence,
         read_on=step.link and replace(step.link, target=folder + step.link.target),
-        tabs=tabs,
+        tabs=_tabs(run, folder),
         current=tab,
         overview=f"{folder}../../../{OVERVIEW}",
         line=number_line(run),
@@ -229,6 +219,21 @@ def header_of(run: Decided, tab: str, folder: str = "") -> Header:
         notes=_rejected_rows(run) if tab == DATA else (),
         reload=_RELOAD_SECONDS if is_running else 0,
     )
+
+
+def _tabs(run: Decided, folder: str) -> list[tuple[str, str]]:
+    """The titles of a run's pages, each with its address, empty: there is none."""
+    reports = {row["name"] for row in run.rows["reports"] if row["place"]}
+    exists = {
+        DECISION: True,
+        HISTORY: True,
+        COMPARE: run.is_decided and bool(run.earlier_ids),
+    }
+    tabs = []
+    for title, file in TABS.items():
+        is_there = exists.get(title, file.removesuffix(".html") in reports)
+        tabs.append((title, f"{folder}{file}" if is_there else ""))
+    return tabs
 
 
 def choice_in_words(run: Decided) -> str:

@@ -410,6 +410,33 @@ def kept_of_explorations(
     return interval.low <= truth[kept.result.fingerprint] <= interval.high
 
 
+@repeated
+def explored_noise_passes(
+    generator: _Generator, *, explorations: int = 100, rows: int = 200
+) -> bool:
+    """Whether the gates accept the best of many explorations, each of which tries ten
+    columns of noise on a target that nothing explains.
+    """
+    y = generator.normal(size=5 * rows)
+    train, test = slice(3 * rows), slice(3 * rows, 4 * rows)
+    validation = slice(4 * rows, None)
+    kept, least = np.empty(0), math.inf
+    for _ in range(explorations):
+        noise = generator.normal(size=(5 * rows, 10))
+        weights = np.linalg.lstsq(noise[train], y[train], rcond=None)[0]
+        predicted = noise @ weights
+        error = float(np.mean((y[test] - predicted[test]) ** 2))
+        if error < least:
+            kept, least = predicted, error
+    return _judged(
+        "rmse",
+        "regression",
+        apart(y[validation], kept[validation]),
+        apart(y[test], kept[test]),
+        y[: 4 * rows],
+    ).accepted
+
+
 def print_of(key: str) -> str:
     """Return a fingerprint of its own for each configuration: an ensemble takes each
     model once.
@@ -554,6 +581,16 @@ CHOICE = (
         {
             "{explorations} explorations, the best kept: the interval holds the truth": {
                 "explorations": [10, 100]
+            }
+        },
+    ),
+    *each(
+        BY_LUCK,
+        1_000,
+        explored_noise_passes,
+        {
+            "the best of {explorations} explorations of noise passes rmse": {
+                "explorations": [1, 100]
             }
         },
     ),

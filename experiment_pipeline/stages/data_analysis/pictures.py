@@ -32,15 +32,26 @@ def pictures(
     if finding.code == "missing_values":
         yield _missing(frame[columns[:_MOST_MISSING]])
     if finding.code in _REVEALING and spec.target in shown:
-        features = [name for name in columns if name != spec.target]
-        for name in features[:_MOST_COLUMNS]:
-            if kind_of(shown[name]) != "nested":
-                yield _target_by(finding, shown[name], shown[spec.target], spec)
+        for name in _features_to_show(columns, shown, spec):
+            yield _target_by(finding, shown[name], shown[spec.target], spec)
     if finding.code in _OVER_TIME:
-        time = _time_column(shown, spec)
-        if time in shown:
-            names = columns[:_MOST_COLUMNS] or [spec.target]
-            yield _over_time(shown.loc[shown[time].notna(), [*names]], shown[time])
+        yield from _by_moment(columns[:_MOST_COLUMNS] or [spec.target], shown, spec)
+
+
+def _features_to_show(
+    columns: Sequence[str], shown: pd.DataFrame, spec: ExperimentSpec
+) -> list[str]:
+    """The first features of a finding, without nested ones."""
+    features = [name for name in columns if name != spec.target][:_MOST_COLUMNS]
+    return [name for name in features if kind_of(shown[name]) != "nested"]
+
+
+def _by_moment(
+    names: Sequence[str], shown: pd.DataFrame, spec: ExperimentSpec
+) -> Iterator[TableBlock]:
+    time = _time_column(shown, spec)
+    if time in shown:
+        yield _over_time(shown.loc[shown[time].notna(), [*names]], shown[time])
 
 
 def _time_column(shown: pd.DataFrame, spec: ExperimentSpec) -> str | None:

@@ -173,14 +173,7 @@ def cost_chart(shown: SearchShown) -> Iterator[Chart]:
     }
     if not places:
         return
-    spans = []
-    ring = []
-    for number, (cost, score) in places.items():
-        row = shown.rows[number]
-        if row["low"] is not None:
-            spans.append(Span(cost, row["low"], row["high"], number))
-        if row["key"] == board.chosen:
-            ring.append(Mark(cost, score, label="chosen"))
+    spans = _spans(shown, places)
     costs, scores = zip(*places.values(), strict=True)
     bounds = [bound for span in spans for bound in (span.low, span.high)]
     y_axis, outside = score_axis(shown, scores, filter(math.isfinite, bounds))
@@ -190,7 +183,7 @@ def cost_chart(shown: SearchShown) -> Iterator[Chart]:
         y_axis,
         [
             Intervals(spans, MUTED, opacity=0.5),
-            Points(ring, INK, size=18, filled=False),
+            Points(_ring(shown, places), INK, size=18, filled=False),
             *_marks(shown, places),
             Level("y", board.baseline, baseline, BAD),
         ],
@@ -212,6 +205,25 @@ def cost_chart(shown: SearchShown) -> Iterator[Chart]:
     )
 
 
+def _ring(shown: SearchShown, places: Places) -> list[Mark]:
+    """The mark of the chosen configuration, if it is plotted."""
+    return [
+        Mark(cost, score, label="chosen")
+        for number, (cost, score) in places.items()
+        if shown.rows[number]["key"] == shown.board.chosen
+    ]
+
+
+def _spans(shown: SearchShown, places: Places) -> list[Span]:
+    """The known intervals of the scores at their costs."""
+    spans = []
+    for number, (cost, _) in places.items():
+        row = shown.rows[number]
+        if row["low"] is not None:
+            spans.append(Span(cost, row["low"], row["high"], number))
+    return spans
+
+
 def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]:
     """Yield a chart of the score against each hyperparameter that matters, the most
     important one first.
@@ -229,11 +241,15 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
         share = importance.get(axis.title)
         charts += _hyperparameter_chart(shown, axis, scored, y_axis, share)
     words = [_HOW_TO_READ, outside] if charts else []
-    if unimportant := [name for name, share in importance.items() if share <= 0]:
-        words.append(f"Without a visible effect: {', '.join(unimportant)}.")
-    if words:
-        yield Paragraph(" ".join(filter(None, words)))
+    words.append(_without_effect(importance))
+    if text := " ".join(filter(None, words)):
+        yield Paragraph(text)
     yield from charts
+
+
+def _without_effect(importance: Mapping[str, float]) -> str:
+    names = [name for name, share in importance.items() if share <= 0]
+    return f"Without a visible effect: {', '.join(names)}." if names else ""
 
 
 def _by_importance(axes: Sequence[Axis], importance: Mapping[str, float]) -> list[Axis]:

@@ -292,6 +292,22 @@ def order(
     )
     in_ledger = np.column_stack([model.in_ledger for model in ranked])
     widening = earlier.widening(in_ledger, drawn)
+    leads = rows.leads(ranked, contributions, widening)
+    reach = comparisons.simultaneous_reach(contributions, drawn)
+    if widening > 1:
+        reach = widening * (reach or single_reach(contributions))
+    entries = tuple(
+        RankedModel(
+            result=model.result,
+            score=scores.interval_of(metric, model.score, reach=reach),
+            difference=difference,
+            tied=bool(is_tied),
+            difference_to_baseline=lead,
+        )
+        for model, difference, is_tied, lead in zip(
+            ranked, _differences(best, sign), best.tied, leads, strict=True
+        )
+    )
     optimism = best.optimism
     if earlier.configurations:
         optimism = comparisons.optimism_of_best(
@@ -299,25 +315,16 @@ def order(
             sign * earlier.beside(in_ledger),
             drawn,
         )
-    leads = rows.leads(ranked, contributions, widening)
-    reach = comparisons.simultaneous_reach(contributions, drawn)
-    if widening > 1:
-        reach = widening * (reach or single_reach(contributions))
+    return Ranking(entries, undefined, baseline.estimate, optimism, earlier)
+
+
+def _differences(best: comparisons.Comparison, sign: int) -> list[Interval]:
+    """The differences to the best, in the metric's own direction."""
     # Adding 0.0 turns the -0.0 of the best into 0.0.
-    differences = (sign * best.difference + 0.0).tolist()
+    estimates = (sign * best.difference + 0.0).tolist()
     bounds = sign * np.column_stack([best.low, best.high]) + 0.0
     lows, highs = np.sort(bounds, axis=1).T.tolist()
-    entries = tuple(
-        RankedModel(
-            result=model.result,
-            score=scores.interval_of(metric, model.score, reach=reach),
-            difference=Interval(differences[place], lows[place], highs[place]),
-            tied=bool(best.tied[place]),
-            difference_to_baseline=leads[place],
-        )
-        for place, model in enumerate(ranked)
-    )
-    return Ranking(entries, undefined, baseline.estimate, optimism, earlier)
+    return list(map(Interval, estimates, lows, highs))
 
 
 def _best_first(measured: Sequence[Measured], sign: int) -> list[Measured]:

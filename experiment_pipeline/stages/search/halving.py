@@ -6,9 +6,9 @@ or on kills in between. A budget of seconds is the exception, which a note state
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -158,27 +158,39 @@ def _listened(
     with (
         ThreadPoolExecutor(WRITERS, "store") as writers,
         ThreadPoolExecutor(1, "listen") as listener,
+        _interruption_said(progress),
+        closing(running) as events,
     ):
-        try:
-            with closing(running) as events:
-                for event in events:
-                    if isinstance(event, Fitted):
-                        stored = writers.submit(store.put, event.model)
-                        heard.append(listener.submit(stored.result))
-                    elapsed = time.perf_counter() - started
-                    for message in progress.messages(event, elapsed):
-                        heard.append(listener.submit(listen, message))
-                    while heard and (len(heard) > MOST_UNHEARD or heard[0].done()):
-                        heard.popleft().result()
-        except Exception:
-            raise
-        except BaseException as interruption:
-            interruption.args = (progress.cancelled,)
-            raise
+        for event in events:
+            if isinstance(event, Fitted):
+                stored = writers.submit(store.put, event.model)
+                heard.append(listener.submit(stored.result))
+            elapsed = time.perf_counter() - started
+            for message in progress.messages(event, elapsed):
+                heard.append(listener.submit(listen, message))
+            _await_oldest(heard)
     for passed_on in heard:
         passed_on.result()
     for note in progress.end():
         listen(note)
+
+
+@contextmanager
+def _interruption_said(progress: Progress) -> Iterator[None]:
+    """Let an interruption say how far the search got."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as interruption:
+        interruption.args = (progress.cancelled,)
+        raise
+
+
+def _await_oldest(heard: deque[Future[Any]]) -> None:
+    """Take out what has been heard; raise what failed; wait while too much is not."""
+    while heard and (len(heard) > MOST_UNHEARD or heard[0].done()):
+        heard.popleft().result()
 
 
 def _is_final(concluded: Sequence[Conclusion]) -> bool:

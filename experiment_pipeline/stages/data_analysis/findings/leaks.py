@@ -119,11 +119,9 @@ def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
         certain = any(leak.is_certain for leak in revealed.values())
         words = f"Reveals one class: {described(rows)}."
         yield _Leak(list(revealed), words, skill=float(certain))
-    combination = exact_combination(subject)
-    if combination is None:
-        skills = {a.column: a.skill for a in subject.associations}
-        equal = [column for column in columns if skills[column] >= blocks]
-        combination = exact_pair(subject, {*equal, *copies})
+    skills = {a.column: a.skill for a in subject.associations}
+    equal = [column for column in columns if skills[column] >= blocks]
+    combination = exact_combination(subject) or exact_pair(subject, {*equal, *copies})
     if combination is not None:
         yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)
 
