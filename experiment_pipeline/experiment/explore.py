@@ -27,6 +27,7 @@ from experiment_pipeline.experiment.context import Run, RunBudget
 from experiment_pipeline.experiment.flow import run_stages
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.run import LOG, ProgressReporter, executed
+from experiment_pipeline.experiment.settings import with_settings
 from experiment_pipeline.experiment.store import ExplorationStore
 from experiment_pipeline.intake.frames import table_or_place
 from experiment_pipeline.intake.raw_table import RawTable, parse
@@ -301,6 +302,7 @@ class Exploration:
         return document.fragment(document.Section(f"{self.name}: {_NOT_YET}", blocks))
 
 
+@with_settings
 def explore(
     data: Any,
     target: str | None = None,

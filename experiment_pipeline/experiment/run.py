@@ -41,6 +41,7 @@ from experiment_pipeline.experiment.context import Run, RunBudget
 from experiment_pipeline.experiment.flow import prepared_rows, run_stages
 from experiment_pipeline.experiment.in_memory import run_experiment
 from experiment_pipeline.experiment.result import RunResult
+from experiment_pipeline.experiment.settings import with_settings
 from experiment_pipeline.experiment.store import FileStore
 from experiment_pipeline.intake.frames import table_or_place
 from experiment_pipeline.prediction.champions import find_champions
@@ -66,6 +67,7 @@ from experiment_pipeline.tracking.outcomes import finish_run
 LOG = logging.getLogger("experiment_pipeline")
 
 
+@with_settings
 def run(
     data: Any,
     target: str | None = None,
@@ -97,8 +99,9 @@ def run(
             the rest leaves. A rerun searches on only if it has more seconds.
         workers: fits at a time; None: one per core.
         progress: whether to show a progress bar.
-        settings: keys of defs.yaml. A class or function stands for its import path.
-            Missing keys are inferred; `summary` of the result explains how.
+        settings: keys of defs.yaml, listed below. A class or function stands for its
+            import path. Missing keys are inferred; `summary` of the result explains
+            how.
 
     Raises:
         InvalidExperiment: a setting is impossible.

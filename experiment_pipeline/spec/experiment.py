@@ -84,7 +84,11 @@ class ExperimentSpec(Closed):
     )
     analysis: table.Analysis = table.Analysis()
     validation: table.Validation = table.Validation()
-    split: table.Split = Field(table.RandomSplit(), examples=["{by: random}"])
+    split: table.Split = Field(
+        table.RandomSplit(),
+        description="How rows are divided into the three sets",
+        examples=["{by: random}"],
+    )
 
     # Which configurations are compared, on which rows, and by what.
     search: tuple[Search, ...] = Field(

@@ -1,0 +1,41 @@
+"""Settings in a notebook: what completes, and what `help` lists."""
+
+import inspect
+import pydoc
+
+import pytest
+
+import experiment_pipeline as ep
+from experiment_pipeline.experiment.settings import UNSET
+from experiment_pipeline.spec.experiment import ExperimentSpec
+
+
+@pytest.mark.parametrize("function", [ep.run, ep.explore])
+def test_each_key_is_an_argument_with_a_line_of_help(function):
+    """The spec is the only list: type and meaning come from it, and short forms of a
+    call are among the types.
+    """
+    taken = inspect.signature(function).parameters
+    assert ExperimentSpec.model_fields.keys() <= taken.keys()
+    assert "settings" not in taken
+    assert taken["exclude"].annotation == dict | list
+    assert "'off'" in str(taken["ensemble"])
+    lines = pydoc.render_doc(function, renderer=pydoc.plaintext).splitlines()
+    for key in [key for key in taken if taken[key].default is UNSET]:
+        [line] = [line for line in lines if line.startswith(f"        {key}: ")]
+        assert len(line.strip()) > len(f"{key}: ")
+
+
+@pytest.mark.parametrize("call", ["ep.run", "ep.explore"])
+def test_a_notebook_completes_keys(call: str, tmp_path, monkeypatch):
+    """As IPython does by jedi, which JupyterLab asks, on a name that nobody used yet."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    shell_module = pytest.importorskip("IPython.core.interactiveshell")
+    completer = pytest.importorskip("IPython.core.completer")
+    shell = shell_module.InteractiveShell()
+    shell.run_cell("import experiment_pipeline as ep")
+    assert shell.Completer.use_jedi
+    text = f'{call}(table, "y", exc'
+    with completer.provisionalcompleter():
+        found = [one.text for one in shell.Completer.completions(text, len(text))]
+    assert "exclude=" in found
