@@ -1,9 +1,10 @@
-"""Tables of any library → pandas, at the door of a call.
+"""Tables of any library → pandas at the door of a call, and back at its end.
 
 What offers the Arrow PyCapsule interface (polars, Arrow, DuckDB, ibis, …) is read
 through it, so none of these libraries is needed here.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,23 @@ def as_pandas(data: Any) -> pd.DataFrame:
 def table_or_place(data: Any) -> pd.DataFrame | str | Path:
     """Return a table in memory as `as_pandas` does; a path, URL or name as it is."""
     return data if isinstance(data, str | Path) else as_pandas(data)
+
+
+def as_given(table: pd.DataFrame, given: Any) -> Any:
+    """Return a table as the library of `given` holds it; else as an Arrow table.
+
+    A mapping gives a dict of arrays. All but pandas lose the index.
+    """
+    if isinstance(given, pd.DataFrame):
+        return table
+    if isinstance(given, Mapping):
+        return {name: column.to_numpy() for name, column in table.items()}
+    if isinstance(given, np.ndarray):
+        return table.to_records(index=False)
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    library = sys.modules[type(given).__module__.partition(".")[0]]
+    from_arrow = getattr(library, "from_arrow", None)  # polars, DuckDB, daft
+    return arrow if from_arrow is None else from_arrow(arrow)
 
 
 def _frame_of(data: Any) -> pd.DataFrame:

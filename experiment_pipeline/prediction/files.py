@@ -34,7 +34,7 @@ from experiment_pipeline.intake.column_checks import (
     Counts,
     most_frequent_first,
 )
-from experiment_pipeline.intake.frames import as_pandas
+from experiment_pipeline.intake.frames import as_given, as_pandas
 from experiment_pipeline.intake.profile import DataProfile, profile_from
 from experiment_pipeline.intake.sources import (
     delivered_bytes,
@@ -145,14 +145,80 @@ class Model:
             )
         return rows
 
-    def predict(self, rows: pd.DataFrame) -> Predicted:
+    def predict(self, rows: Any) -> Predicted:
         """Prepare and check delivered rows as in training, and predict for the valid
         ones.
 
-        Raises UnusableTable: a required column is missing or unusable; DataError: no
-        row is valid.
+        The tables are of the library of `rows`; where it has no index, `row_number`
+        counts from 0, also of the rejected rows. Raises UnusableTable: a required
+        column is missing or unusable; DataError: no row is valid.
         """
-        return self._predicted(rows, lambda _: None)
+        table = _as_table(rows)
+        predicted = self._predicted(table, lambda _: None)
+        if isinstance(rows, pd.DataFrame):
+            return predicted
+        rejected = predicted.rejected.reset_index(names=_number_column(table))
+        return replace(
+            predicted,
+            predictions=as_given(predicted.predictions, rows),
+            rejected=as_given(rejected, rows),
+        )
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Return the probability of each class, a column each, in a row per given row.
+
+        The table is of the library of `rows`; the probabilities of a rejected row are
+        missing. Raises as `predict`, and InvalidModel: the model predicts a number.
+        """
+        signature = self.signature
+        if signature.classes is None:
+            raise InvalidModel(
+                self.name,
+                rule=f"predicts the number {signature.target}, without probabilities",
+                fix="Ask predict, or predict_interval for bounds.",
+            )
+        table = _as_table(rows)
+        predicted = self._predicted(table, lambda _: None).predictions
+        predicted = predicted.set_index(ROW_NUMBER).reindex(table.index)
+        if signature.task == "binary":
+            positive = predicted[f"probability_{signature.positive_class}"]
+            columns = dict.fromkeys(signature.classes, 1 - positive)
+            columns[signature.positive_class] = positive
+        else:
+            columns = {
+                label: predicted[f"probability_{label}"] for label in signature.classes
+            }
+        probabilities = pd.DataFrame(columns).rename_axis(table.index.names)
+        if isinstance(rows, pd.DataFrame):
+            return probabilities
+        return as_given(probabilities.rename(columns=str), rows)
+
+    @cached_property
+    def sklearn(self) -> Any:
+        """The fitted scikit-learn pipeline for rows as delivered, which decides at the
+        exported threshold.
+
+        It rejects no row: a cell of the wrong type is missing. `pipeline` is the one
+        for prepared rows.
+        """
+        # They are slow to load, and prediction does not need them.
+        from sklearn.frozen import FrozenEstimator
+        from sklearn.model_selection import FixedThresholdClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer
+
+        model = FrozenEstimator(self.pipeline)
+        signature = self.signature
+        if signature.threshold is not None:
+            model = FixedThresholdClassifier(
+                model,
+                threshold=signature.threshold,
+                pos_label=signature.positive_class,
+                response_method="predict_proba",
+            )
+            # It learns the names of the classes: what is frozen is not fitted again.
+            model.fit(self.examples.iloc[[0, 0]], signature.classes)
+        return make_pipeline(FunctionTransformer(self.features_of), model)
 
     def features_of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the features of all delivered rows, also of those it would reject.
@@ -202,6 +268,7 @@ class Model:
             notes=notes,
             reasons=reasons,
             drift=drift,
+            decision=self.signature.decision,
         )
 
     def explain(self, rows: pd.DataFrame) -> Explanation:
@@ -273,9 +340,7 @@ class Model:
         ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
         signature = replace(self.signature, id_columns=ids)
         model = replace(self, signature=signature, coverage=interval)
-        number = ROW_NUMBER
-        while number in rows.columns:
-            number = f"{number}_in_table"
+        number = _number_column(rows)
         counts = _BatchCounts(self.profile)
         size = EXPLAINED_ROWS if explain else SLICE_ROWS
         reported = time.monotonic()
@@ -427,6 +492,14 @@ class _BatchCounts:
         notes = tuple(count.text for count in self.tolerated.values() if count.cells)
         reasons = most_frequent_first(self.reasons.values())
         return notes, tuple(r.reason for r in reasons), self.drift.in_words()
+
+
+def _number_column(rows: pd.DataFrame) -> str:
+    """Return a column name for row numbers that the table does not have."""
+    number = ROW_NUMBER
+    while number in rows.columns:
+        number = f"{number}_in_table"
+    return number
 
 
 def _as_table(rows: Any) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.intake import raw_table
 from experiment_pipeline.intake.column_checks import Counted
 from experiment_pipeline.intake.contents import Content, open_contents
+from experiment_pipeline.intake.frames import as_pandas
 from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import (
@@ -154,6 +155,19 @@ class Signature:
     # binary: the class whose probability the threshold applies to
     positive_class: Scalar = None
     threshold: float | None = None  # binary: positive from this probability on
+    # what the threshold was chosen for, in words; empty in older versions
+    threshold_aim: str = ""
+
+    @property
+    def decision(self) -> str:
+        """From which probability on a row is positive, and what that is best for;
+        empty: not binary.
+        """
+        if self.threshold is None:
+            return ""
+        cut = numbers.probability(self.threshold) if self.threshold <= 1 else "above 1"
+        aim = f", which {self.threshold_aim}" if self.threshold_aim else ""
+        return f"{self.positive_class} from a probability of {cut} on{aim}"
 
     def to_bytes(self) -> bytes:
         """Return the signature as JSON, with the features in order."""
@@ -191,7 +205,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions and rejected rows."""
+    """Predictions and rejected rows, as tables of the library of the given rows."""
 
     # a row per accepted row: `row_number`, the id columns, `prediction`, and for
     # classes one `probability_<class>` each (binary: of the positive class alone);
@@ -207,23 +221,30 @@ class Predicted:
     reasons: tuple[str, ...] = ()
     # how far rows and predictions drifted from those of training and validation
     drift: tuple[str, ...] = ()
+    # binary: from which probability on a row is positive, and what that is best for
+    decision: str = ""
+
+    @property
+    def _first_rows(self) -> pd.DataFrame:
+        return as_pandas(self.predictions).head()
 
     @property
     def _lines(self) -> tuple[str, ...]:
-        counts = f"{numbers.counted(len(self.predictions), 'row')} predicted"
+        counts = f"{numbers.counted(len(as_pandas(self.predictions)), 'row')} predicted"
         return (
-            f"{counts}, {len(self.rejected):,} rejected",
+            f"{counts}, {len(as_pandas(self.rejected)):,} rejected",
+            *filter(None, [self.decision]),
             *self.notes,
             *self.reasons,
             *self.drift,
         )
 
     def __repr__(self) -> str:
-        return "\n".join([*self._lines, self.predictions.head().to_string(index=False)])
+        return "\n".join([*self._lines, self._first_rows.to_string(index=False)])
 
     def _repr_html_(self) -> str:
         title, *lines = map(document.Paragraph, self._lines)
-        rows = document.Markup(self.predictions.head().to_html(index=False))
+        rows = document.Markup(self._first_rows.to_html(index=False))
         return document.fragment(document.Section(title.text, (*lines, rows)))
 
 

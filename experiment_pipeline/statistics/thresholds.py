@@ -46,6 +46,12 @@ class DecisionThreshold:
     metric: str
     test_score: float  # the score, or cost, that it reaches there
 
+    @property
+    def aim(self) -> str:
+        """What it is chosen for, in words."""
+        least = self.metric == EXPECTED_COST or metric_of(self.metric).sign < 0
+        return f"{'minimises' if least else 'maximises'} {self.metric}"
+
 
 def choose_threshold(
     metric: str, y: np.ndarray, prediction: np.ndarray, weights: Weights = None

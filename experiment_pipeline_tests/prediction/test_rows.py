@@ -5,12 +5,15 @@ saw is told.
 from datetime import date
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import DataError, UnusableTable
+from experiment_pipeline.intake.frames import as_pandas
 from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.prediction.files import Model, Predicted
 from experiment_pipeline.prediction.rows import (
@@ -68,13 +71,12 @@ def never_seen() -> pd.DataFrame:
     return rows
 
 
-def predicted(
-    rows: pd.DataFrame,
+def model(
     search: dict[str, Any] | None = None,
     schema: str | None = None,
     **validation: Any,
-) -> Predicted:
-    """What a model trained on `seen` says about the rows; by default a linear one."""
+) -> Model:
+    """A model trained on `seen`, by default a linear one."""
     train = seen()
     spec = exported.make_spec(
         search=[search or {"algorithm": "linear"}],
@@ -95,7 +97,17 @@ def predicted(
         load_schema(schema or infer_schema(train, "late")),
         Signature.from_bytes(package.files["signature.json"], "here"),
         train,
-    ).predict(rows)
+    )
+
+
+def predicted(
+    rows: pd.DataFrame,
+    search: dict[str, Any] | None = None,
+    schema: str | None = None,
+    **validation: Any,
+) -> Predicted:
+    """What such a model says about the rows."""
+    return model(search, schema, **validation).predict(rows)
 
 
 @pytest.mark.parametrize(("algorithm", "features"), ALGORITHMS)
@@ -293,6 +305,72 @@ def test_a_dataframe_is_read_as_a_parquet_file_of_it():
     wanted = Signature("binary", "late", {"day_month": "float64", "took": "float64"})
     made = prepared(rows, reading, wanted).frame[[*wanted.features]]
     assert made.fillna(0).to_numpy().tolist() == [[5, 90], [0, 1]]
+
+
+KINDS = {
+    "Arrow table": pa.Table.from_pandas,
+    "DuckDB": lambda rows: duckdb.from_arrow(pa.Table.from_pandas(rows)),
+    "dict of columns": lambda rows: rows.to_dict("list"),
+    "structured array": lambda rows: rows.astype(
+        {"name": object, "colour": object}
+    ).to_records(index=False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prediction_is_of_the_kind_that_was_given(kind: str):
+    """The same values as from pandas, for predictions, probabilities, rejected rows."""
+    rows = seen(6)
+    rows.loc[3, "colour"] = "pink"
+    given = KINDS[kind](rows)
+    loaded = model(unseen_categories="reject")
+    from_pandas = loaded.predict(rows)
+    predicted = loaded.predict(given)
+    for table in (
+        predicted.predictions,
+        predicted.rejected,
+        loaded.predict_proba(given),
+    ):
+        assert isinstance(table, dict if kind == "dict of columns" else type(given))
+    pd.testing.assert_frame_equal(
+        as_pandas(predicted.predictions), from_pandas.predictions, check_dtype=False
+    )
+    assert as_pandas(predicted.rejected)["row_number"].tolist() == [3]
+    assert repr(predicted) == repr(from_pandas)
+
+
+def test_probabilities_have_a_row_per_given_row_and_a_column_per_class():
+    """As scikit-learn's, under the index of the rows; a rejected row has none."""
+    rows = seen(6).set_axis(list("fedcba"))
+    rows.loc["d", "colour"] = "pink"
+    loaded = model(unseen_categories="reject")
+    probabilities = loaded.predict_proba(rows)
+    assert [*probabilities.columns] == ["no", "yes"]
+    assert [*probabilities.index] == [*rows.index]
+    assert probabilities["yes"].isna().tolist() == [label == "d" for label in "fedcba"]
+    valid = rows.drop("d")
+    expected = loaded.pipeline.predict_proba(valid[[*loaded.signature.features]])
+    np.testing.assert_allclose(probabilities.drop("d"), expected)
+
+
+def test_a_prediction_says_when_it_is_yes_and_what_that_is_best_for():
+    """The threshold, and the metric that it was chosen by."""
+    text = "yes from a probability of 0.4 on, which maximises f1 on the test set"
+    predicted = model().predict(seen(6))
+    assert predicted.decision == text
+    assert text in repr(predicted)
+
+
+def test_the_pipeline_for_scikit_learn_takes_delivered_rows_and_decides_as_the_model():
+    """`predict` uses the exported threshold, `predict_proba` is that of the model."""
+    loaded = model()
+    rows = seen(60)
+    assert loaded.sklearn.classes_.tolist() == ["no", "yes"]
+    decided = loaded.predict(rows).predictions["prediction"]
+    assert loaded.sklearn.predict(rows).tolist() == decided.tolist()
+    np.testing.assert_allclose(
+        loaded.sklearn.predict_proba(rows), loaded.predict_proba(rows)
+    )
 
 
 def test_golden_rows_hold_what_is_awkward():

@@ -20,6 +20,7 @@ import pandas as pd
 from experiment_pipeline.errors import PredictionsChanged
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.spec.reading import to_yaml
@@ -211,6 +212,9 @@ def _signature(
     spec: ExperimentSpec, model: AcceptedModel, examples: pd.DataFrame
 ) -> delivered.Signature:
     threshold = model.report.threshold
+    aim = ""
+    if threshold is not None:
+        aim = f"{threshold.aim} {evaluated(spec.evaluation_name).where}"
     classes = None
     if spec.task != "regression":
         classes = tuple(np.asarray(model.pipeline.classes_).tolist())
@@ -222,6 +226,7 @@ def _signature(
         classes=classes,
         positive_class=model.report.positive_class,
         threshold=None if threshold is None else threshold.value,
+        threshold_aim=aim,
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from experiment_pipeline.intake.profile import DataProfile
 from experiment_pipeline.prediction.rows import Signature
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
@@ -168,13 +167,7 @@ def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
         classes = ", ".join(map(str, signature.classes))
         texts.append(f"Classes, in the order of predict_proba: {classes}.")
     if signature.threshold is not None:
-        costs = "" if spec.costs is None else ", where the cost of errors is least"
-        texts.append(
-            f"{signature.positive_class} is predicted from a probability of "
-            f"{numbers.probability(signature.threshold)} on. This threshold was chosen "
-            f"{evaluated(spec.evaluation_name).where}{costs}; the pipeline's own "
-            "predict uses 0.5."
-        )
+        texts.append(f"{signature.decision}; the pipeline's own predict uses 0.5.")
     return Section("Question", [*map(Paragraph, texts)])
 
 

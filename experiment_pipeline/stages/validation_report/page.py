@@ -58,7 +58,6 @@ from experiment_pipeline.statistics.metrics import (
     metric_of,
     significantly_better,
 )
-from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 from experiment_pipeline.table.table import plain_rows
 
 Charts = Mapping[str, tuple[Chart, ...]]
@@ -514,11 +513,10 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     if threshold is None or result is None:
         return
     chosen_on = evaluated(report.gap.evaluation)
-    verb = "minimises" if threshold.metric == EXPECTED_COST else "maximises"
     cut = numbers.probability(threshold.value) if threshold.value <= 1 else "above 1"
     text = (
         f"A row is predicted positive from a probability of {cut} on. This threshold "
-        f"{verb} {threshold.metric} {chosen_on.where} "
+        f"{threshold.aim} {chosen_on.where} "
         f"({numbers.score(threshold.test_score)} there). On validation, "
         f"{numbers.share(result.called)} of the rows are predicted positive; the "
         f"precision is {numbers.interval(result.precision)}, the recall "

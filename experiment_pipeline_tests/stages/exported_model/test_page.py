@@ -57,7 +57,7 @@ def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets
     assert isinstance(limits, Bullets)
     assert limits.items[0] == "The train set holds no winter."
     text = render(card())
-    assert "yes is predicted from a probability of 0.4 on" in text
+    assert "yes from a probability of 0.4 on; the pipeline's own" in text
     assert "looked at 2 times (overlap 100 %)" in text
     assert "c" * 40 in text
     assert "s3cr3t" not in text
