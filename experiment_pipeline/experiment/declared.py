@@ -41,6 +41,7 @@ from experiment_pipeline.spec.reading import (
     read_component,
     to_yaml,
 )
+from experiment_pipeline.statistics.metrics import written
 from experiment_pipeline.storage.files import (
     create_exclusive,
     read_bytes,
@@ -55,6 +56,8 @@ from experiment_pipeline.tracking import questions
 
 # Settings that the draft takes into account; the others replace what it infers.
 _WISHES = ("task", "positive_class", "metric")
+# Settings that None turns off.
+_OFF = ("ensemble", "halving", "not_worse_than_champion")
 # Settings that are mappings, with an example of each.
 _MAPPINGS = {"exclude": {"left_on": "known too late"}, "split": {"by": "random"}}
 
@@ -195,13 +198,13 @@ def drafted(
 
     `settings` replace what the draft infers. Raises InvalidExperiment.
     """
-    written = {key: as_yaml(value, key) for key, value in settings.items()}
-    written = _in_full(written)
+    given = {key: as_yaml(value, key) for key, value in settings.items()}
+    given = _in_full(given)
     for key, example in _MAPPINGS.items():
-        if not isinstance(written.get(key, {}), Mapping):
+        if not isinstance(given.get(key, {}), Mapping):
             raise errors.InvalidExperiment(
                 key,
-                rule=f"{written[key]!r} is not a mapping",
+                rule=f"{given[key]!r} is not a mapping",
                 fix=f"Write one, such as {example}.",
             )
     name = name or _name_of(data)
@@ -213,42 +216,45 @@ def drafted(
             fix="Give another name.",
         )
     url = _address(data, name)
-    split = written.get("split", {})
+    split = given.get("split", {})
     options = {
         "data": url,
         "target": target,
         "seconds": seconds,
-        "exclude": [*written.get("exclude", {})],
+        "exclude": [*given.get("exclude", {})],
         "split": split.get("by"),
         "split_column": split.get("column"),
         "id_column": split.get("id_columns", []),
-        **{key: written[key] for key in _WISHES if key in written},
+        **{key: given[key] for key in _WISHES if key in given},
     }
-    draft = _draft(name, url, options, written)
+    draft = _draft(name, url, options, given)
     file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
 
 
 def _in_full(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the short forms that Python users write in full: names to
-    exclude, the way to split, names of algorithms.
+    exclude, the way to split, names of algorithms, None for off.
     """
-    written = dict(settings)
-    exclude = written.get("exclude")
+    given = dict(settings)
+    for key in _OFF:
+        if key in given and given[key] is None:
+            given[key] = "off"
+    exclude = given.get("exclude")
     if isinstance(exclude, list):
-        written["exclude"] = dict.fromkeys(exclude, "left out in the call")
-    split = written.get("split")
+        given["exclude"] = dict.fromkeys(exclude, "left out in the call")
+    split = given.get("split")
     if isinstance(split, str):
-        written["split"] = {"by": split}
-    search = written.get("search")
+        given["split"] = {"by": split}
+    search = given.get("search")
     if isinstance(search, str):
         search = [search]
     if isinstance(search, list):
-        written["search"] = [
+        given["search"] = [
             {"algorithm": entry} if isinstance(entry, str) else entry
             for entry in search
         ]
-    return written
+    return given
 
 
 def _draft(
@@ -310,9 +316,8 @@ def as_yaml(value: Any, key: str) -> Any:
         return {str(name): as_yaml(inner, str(name)) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [as_yaml(element, key) for element in value]
-    path = getattr(value, "path", None)
-    if isinstance(path, str):  # a function decorated with `metric`
-        return path
+    if key == "metric":
+        return written(value)
     if inspect.isclass(value) or inspect.isroutine(value):
         separator = "." if key == "algorithm" else ":"
         return f"{value.__module__}{separator}{value.__qualname__}"

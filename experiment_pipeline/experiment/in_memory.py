@@ -38,6 +38,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     FinalEvaluation,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.statistics.metrics import written
 from experiment_pipeline.storage.registry import ModelPackage
 from experiment_pipeline.table.digests import INDEX
 from experiment_pipeline.table.features import NamedColumns
@@ -203,12 +204,11 @@ def declare(
     declared = {"target": target, **settings, "data": source or None}
     if not {"task", "split", "search", "metric"} - settings.keys():
         return raw, spec_from(name, declared)
-    metric = settings.get("metric")
     wishes = Wishes(
         target=target,
         task=settings.get("task"),
         positive_class=settings.get("positive_class"),
-        metric=getattr(metric, "path", metric),
+        metric=written(settings.get("metric")),
         seconds=settings.get("budget", {}).get("seconds"),
     )
 

@@ -26,7 +26,7 @@ from experiment_pipeline.spec.models import (
     impossible,
     on_or_off,
 )
-from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.metrics import metric_of, written
 
 Hyperparameter = Scalar | Range | tuple[Scalar, ...]
 
@@ -272,14 +272,8 @@ class Budget(Closed):
     )
 
 
-# A user's metric is given as its import path, or in Python as a function decorated with
-# `metric`.
-MetricName = Annotated[
-    str,
-    BeforeValidator(
-        lambda metric: getattr(metric, "path", metric), json_schema_input_type=str
-    ),
-]
+# A user's metric is given as its import path, or in Python as a function.
+MetricName = Annotated[str, BeforeValidator(written, json_schema_input_type=str)]
 
 
 class Criterion(Closed):

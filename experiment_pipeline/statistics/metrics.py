@@ -42,9 +42,23 @@ from experiment_pipeline.statistics.interval import (
 EPSILON = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
 # A fixed list keeps the number of names small; twice the loss at level .5 is mae.
+_DECLARE = (
+    'write @experiment_pipeline.metric(greater_is_better=…, takes="labels") above it'
+)
 PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
 
 METRICS: dict[str, "Metric"] = {}
+# scikit-learn's function → the metric here; others are called as here, with `_score`.
+_OF_SKLEARN = {
+    "brier_score_loss": "brier",
+    "mean_absolute_error": "mae",
+    "mean_absolute_percentage_error": "mape",
+    "mean_poisson_deviance": "poisson_deviance",
+    "root_mean_squared_error": "rmse",
+}
+# What scikit-learn's names promise: scores are maximised, losses minimised.
+_DIRECTIONS = {"_score": True, "_corrcoef": True}
+_DIRECTIONS |= dict.fromkeys(["_error", "_loss", "_deviance"], False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,15 +180,60 @@ def metric_of(name: str) -> Metric:
     """
     if name in METRICS:
         return METRICS[name]
-    declared = imported(_importable(name), f"metric {name}", "metric")
-    if not isinstance(declared, OwnMetric):
+    function = imported(_importable(name), f"metric {name}", "metric")
+    declared = function if isinstance(function, OwnMetric) else _by_its_name(function)
+    if declared is None:
         raise InvalidExperiment(
             f"metric {name}",
-            rule=f"{name} is a {type(declared).__name__} without a direction",
-            fix="write @experiment_pipeline.metric(greater_is_better=…, "
-            'takes="labels") above it',
+            rule=f"{name} is a {type(function).__name__} without a direction",
+            fix=_DECLARE,
         )
     return _own_metric(name, declared)
+
+
+def written(metric: Any) -> Any:
+    """Return a metric as YAML has it: the name of a built-in one, or an import path.
+
+    It may be a name, a function, one of scikit-learn, or a scorer of it, whose
+    direction and predictions are those of its function. Raises InvalidExperiment: a
+    scorer has other arguments.
+    """
+    function = getattr(metric, "_score_func", metric)  # of a scorer
+    if arguments := getattr(metric, "_kwargs", {}):
+        raise InvalidExperiment(
+            f"metric {metric}",
+            rule=f"a scorer with arguments ({', '.join(arguments)}) has no import path",
+            fix=f"write a function in a module that calls it with them, and {_DECLARE}",
+        )
+    if isinstance(function, OwnMetric):
+        return function.path
+    if not callable(function):
+        return metric
+    name = getattr(function, "__qualname__", repr(function))
+    if _by_its_name(function) is None:
+        return _importable(f"{function.__module__}:{name}")
+    name_here = _OF_SKLEARN.get(name, name.removesuffix("_score"))
+    return name_here if name_here in METRICS else f"sklearn.metrics:{name}"
+
+
+def _by_its_name(function: Any) -> "OwnMetric | None":
+    """Declare a function of sklearn.metrics by its name, module and second argument."""
+    module = getattr(function, "__module__", "").removeprefix("sklearn.metrics._")
+    if module not in {"classification", "ranking", "regression"}:
+        return None
+    name = function.__name__
+    directions = (up for end, up in _DIRECTIONS.items() if name.endswith(end))
+    greater_is_better = next(directions, None)
+    second = [*inspect.signature(function).parameters][1]
+    kinds: dict[str, Takes] = {"y_pred": "labels", "y2": "labels"}
+    kinds |= {"y_proba": "probabilities", "y_score": "probabilities"}
+    if "log_loss" in name:  # called y_pred before scikit-learn 1.9
+        kinds["y_pred"] = "probabilities"
+    if module == "regression":
+        kinds["y_pred"] = "values"
+    if greater_is_better is None or second not in kinds:
+        return None
+    return OwnMetric(function, greater_is_better, kinds[second])
 
 
 def _importable(path: str) -> str:

@@ -299,12 +299,14 @@ def test_a_result_stands_for_its_run():
     later run.
     """
     table = scenario.table()
-    settings = {"exclude": ["cost", "triage"], "split": "random"}
+    settings = {"exclude": ["cost", "triage"], "split": "random", "ensemble": None}
     settings["evaluation"] = "test_set"
     first = ep.run(
         table, "readmitted", name="visits", search=["linear", "dummy"], **settings
     )
-    assert first.named.spec.exclude["cost"] == "left out in the call"
+    spec = first.named.spec
+    assert spec.exclude["cost"] == "left out in the call"
+    assert spec.ensemble is None
     later = ep.run(table, "readmitted", name="visits", search="dummy", **settings)
     chosen = ep.choose(first, "linear", "it is what we had")
     assert chosen.facts["chosen"] == "linear"

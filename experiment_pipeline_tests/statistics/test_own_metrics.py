@@ -3,9 +3,12 @@ errors.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.metrics
+from sklearn.metrics import get_scorer, get_scorer_names, make_scorer
 
 import experiment_pipeline as ep
 from experiment_pipeline.errors import InvalidExperiment, UnusableMetric
@@ -16,7 +19,7 @@ from experiment_pipeline.statistics.interval import (
     ConsecutiveClusters,
     drawn_together,
 )
-from experiment_pipeline.statistics.metrics import METRICS, metric_of
+from experiment_pipeline.statistics.metrics import METRICS, metric_of, written
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.bench.statistics_choice import coin_flips_pass
@@ -168,3 +171,42 @@ def test_an_error_and_nan_are_named_with_the_metric():
     assert np.isnan(
         replace(rows, y=np.zeros(50, dtype=np.int64)).score(f"{HERE}:nothing")
     )
+
+
+def test_functions_and_scorers_of_scikit_learn_are_metrics():
+    """A built-in metric where there is the same one, else the function with the
+    direction and the predictions that scikit-learn's own scorers use.
+    """
+    assert written(sklearn.metrics.roc_auc_score) == "roc_auc"
+    assert written(sklearn.metrics.root_mean_squared_error) == "rmse"
+    assert written(get_scorer("neg_log_loss")) == "log_loss"
+    kappa = metric_of(written(make_scorer(sklearn.metrics.cohen_kappa_score)))
+    assert (kappa.greater_is_better, kappa.takes_labels) == (True, True)
+    agreed = 0
+    for name in get_scorer_names():
+        scorer: Any = get_scorer(name)
+        if scorer._kwargs or ".cluster" in scorer._score_func.__module__:
+            continue
+        if name.endswith("likelihood_ratio"):  # their names give no direction
+            continue
+        metric = metric_of(written(scorer))
+        agreed += 1
+        assert metric.sign == scorer._sign, name
+        if metric.is_own and "regression" not in metric.tasks:
+            assert metric.takes_labels == (scorer._response_method == "predict"), name
+    assert agreed > 20
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        (make_scorer(sklearn.metrics.fbeta_score, beta=2), r"arguments \(beta\)"),
+        (sklearn.metrics.adjusted_rand_score, "without a direction"),
+        (make_scorer(np.mean), "without a direction"),
+        (lambda y, called: 0.0, "cannot be imported by another process"),
+    ],
+)
+def test_what_has_no_direction_or_path_is_refused(metric: Any, says: str):
+    """With what to write instead."""
+    with pytest.raises(InvalidExperiment, match=says):
+        metric_of(written(metric))
