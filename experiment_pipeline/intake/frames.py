@@ -4,6 +4,7 @@ What offers the Arrow PyCapsule interface (polars, Arrow, DuckDB, ibis, …) is 
 through it, so none of these libraries is needed here.
 """
 
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.table.kinds import plain_column
+from experiment_pipeline.errors import UnusableTable, listed
+from experiment_pipeline.table.kinds import kind_of_type, plain_column
 
+LOG = logging.getLogger("experiment_pipeline")
 _ARROW = ("__arrow_c_stream__", "__arrow_c_array__")
 
 
@@ -36,7 +38,21 @@ def as_pandas(data: Any) -> pd.DataFrame:
 
 def table_or_place(data: Any) -> pd.DataFrame | str | Path:
     """Return a table in memory as `as_pandas` does; a path, URL or name as it is."""
-    return data if isinstance(data, str | Path) else as_pandas(data)
+    if isinstance(data, str | Path):
+        return data
+    frame = _frame_of(data)
+    plain = as_pandas(frame)
+    types = zip(frame.columns, frame.dtypes, plain.dtypes, strict=True)
+    texts = [
+        name
+        for name, given, read in types
+        if kind_of_type(read) == "text" != kind_of_type(given)
+    ]
+    if texts:
+        LOG.warning(
+            "ranges and periods are read as texts, unordered: %s", listed(texts)
+        )
+    return plain
 
 
 def as_given(table: pd.DataFrame, given: Any) -> Any:

@@ -11,6 +11,7 @@ import base64
 import functools
 import io
 import json
+import reprlib
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ from pydantic import (
 
 from experiment_pipeline.errors import EntryCorrupt, UnusableTable
 from experiment_pipeline.storage import files
-from experiment_pipeline.table.kinds import holds_objects, kind_of_type
+from experiment_pipeline.table.kinds import holds_objects, kind_of, kind_of_type
 from experiment_pipeline.table.table import of_columns, slices, spilled
 
 if TYPE_CHECKING:
@@ -162,9 +163,14 @@ def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
 def _check_names(frame: pd.DataFrame) -> None:
     for name, count in Counter(frame.columns).items():
         if not isinstance(name, str):
-            raise _refused(name, "its name is not a text")
+            names = '["_".join(map(str, name)) for name in table]'
+            code = f"table = table.set_axis({names}, axis=1)"
+            if not isinstance(name, tuple):
+                code = "table = table.rename(columns=str)"
+            raise _refused(name, "its name is not a text", code)
         if count > 1:
-            raise _refused(name, "another column has the same name")
+            code = "table = table.loc[:, ~table.columns.duplicated()]"
+            raise _refused(name, "another column has the same name", code)
 
 
 def _refuse_column(frame: pd.DataFrame) -> None:
@@ -175,19 +181,44 @@ def _refuse_column(frame: pd.DataFrame) -> None:
         except _UNFIT as error:
             rule = f"its type {column.dtype} cannot be restored from a Parquet file"
             if holds_objects(column):
-                kinds = sorted({type(cell).__name__ for cell in column.dropna()})
-                shown = ", ".join(kinds)
-                rule = (
-                    f"its objects ({shown}) would not come back unchanged from Parquet"
-                )
-            raise _refused(name, rule) from error
+                rule = f"its cells ({_kinds(column)}) would not come back from a file"
+            raise _refused(name, rule, _plain_cells(name, column)) from error
 
 
-def _refused(name: object, rule: str) -> UnusableTable:
+def _kinds(column: pd.Series) -> str:
+    """Return the types of a column's cells, with the first cell of each."""
+    types = column.map(lambda cell: type(cell).__name__)
+    firsts = ~types.duplicated() & column.notna()
+    shown = [
+        f"{types.iloc[row]} in row {row}: {reprlib.repr(column.iloc[row])}"
+        for row in np.flatnonzero(firsts)[:3]
+    ]
+    return ", ".join(shown)
+
+
+def _plain_cells(name: str, column: pd.Series) -> str:
+    """Return the line of Python that makes a column's cells plain."""
+    cells = f"table[{name!r}]"
+    if (
+        kind_of(column) == "nested"
+        and not column.map(lambda c: isinstance(c, set)).any()
+    ):
+        rest = f"table.drop(columns={name!r})"
+        columns = f"{cells}.apply(pd.Series).add_prefix({f'{name}_'!r})"
+        return f"table = pd.concat([{rest}, {columns}], axis=1)"
+    if kind_of_type(column.dtype) == "complex":
+        return f"{cells} = {cells}.abs()"
+    numbers = pd.to_numeric(column.astype("str"), errors="coerce")
+    if numbers.notna().sum() > column.notna().sum() / 2:
+        return f'{cells} = pd.to_numeric({cells}, errors="coerce")'
+    return f'{cells} = {cells}.astype("str")'
+
+
+def _refused(name: object, rule: str, code: str) -> UnusableTable:
     return UnusableTable(
         f"column {name!r}",
         rule=rule,
-        fix="Give its values one type, such as text, float or date: astype(float).",
+        fix=f"Run {code}",
     )
 
 

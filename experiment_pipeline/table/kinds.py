@@ -59,8 +59,8 @@ def kind_of_type(dtype: Type) -> Kind:
 
 
 def plain_column(column: pd.Series) -> pd.Series:
-    """Return a column whose type a file can hold: Arrow's types as pandas' own, ranges
-    and periods as texts, sparse values in full.
+    """Return a column whose type a file can hold: Arrow's types and NumPy's values as
+    Python's or pandas' own, ranges and periods as texts, sparse values in full.
     """
     dtype = column.dtype
     values = dtype.categories if isinstance(dtype, pd.CategoricalDtype) else column
@@ -70,7 +70,17 @@ def plain_column(column: pd.Series) -> pd.Series:
         return column.astype("str").where(column.notna())
     if isinstance(dtype, pd.SparseDtype):
         return pd.Series(column.to_numpy(), column.index, name=column.name)
+    if holds_objects(dtype) and any(
+        issubclass(cell, np.generic) for cell in {*map(type, column)}
+    ):
+        return column.map(_without_numpy)
     return column
+
+
+def _without_numpy(cell: Any) -> Any:
+    """Return a cell as Python's own value; nanoseconds would become an integer."""
+    is_plain = isinstance(cell, np.generic) and cell.dtype.kind in "biufcU"
+    return cell.item() if is_plain else cell
 
 
 def holds_objects(column: pd.Series | Type) -> bool:

@@ -277,7 +277,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out():
         (
             {"data": pd.DataFrame({"a": [object()] * 9})},
             DataError,
-            r"its objects \(object\) would not come back unchanged",
+            r"its cells \(object in row 0: <object",
         ),
         ({"data": scenario.table().iloc[:, [0, 0]]}, DataError, "the same name; twice"),
         ({"data": "visits"}, DataError, "visits"),

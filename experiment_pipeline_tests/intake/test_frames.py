@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import experiment_pipeline as ep
-from experiment_pipeline.errors import ExperimentPipelineError
+from experiment_pipeline.errors import ExperimentPipelineError, UnusableTable
 from experiment_pipeline.intake.frames import as_pandas, table_or_place
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 
@@ -70,8 +70,33 @@ WORK: dict[str, Any] = {
     "Arrow dictionary": ARROW.set_column(1, "word", ARROW["word"].dictionary_encode()),
     "Arrow's interface": Capsule(),
     "Arrow's interface, lazy": LazyCapsule(),
+    "numbers as categories": with_x(pd.Categorical(X)),
+    "instants with a zone": with_x(pd.date_range("2024", periods=ROWS, tz="CET")),
+    "durations": with_x(pd.to_timedelta(X, unit="h")),
+    "booleans with a missing one": with_x([None, *(X[1:] > 3)]),
+    "nullable integers": with_x(pd.array([None, *range(1, ROWS)], "Int64")),
+    "decimals with a missing one": with_x([None, *(Decimal(str(x)) for x in X[1:])]),
+    "all missing": with_x([None] * ROWS),
+    "one row": TABLE.iloc[:1],
     "structured array": TABLE.astype({"word": object}).to_records(index=False),
     "dict of columns": {"x": X, "word": list(WORDS)},
+}
+# What is refused with the line of Python that makes it fit: the table, what is said.
+UNFIT: dict[str, tuple[pd.DataFrame, str]] = {
+    "lists": (with_x([[x, 1] for x in X]), r"list in row 0: \["),
+    "lists, some missing": (with_x([None, *([x, 1] for x in X[1:])]), "list in row 1"),
+    "tuples": (with_x([(x, 1) for x in X]), "tuple in row 0"),
+    "arrays": (with_x([np.array([x]) for x in X]), r"ndarray in row 0: array"),
+    "dicts": (with_x([{"a": x} for x in X]), r"dict in row 0: {'a': "),
+    "sets": (with_x([{x} for x in X]), "set in row 0"),
+    "numbers and a text": (
+        with_x(["n/a", *X[1:]]),
+        "str in row 0: 'n/a', float in row 1: 1.5",
+    ),
+    "texts and a number": (with_x([1, *WORDS[1:]]), "int in row 0: 1, str in row 1"),
+    "objects": (with_x([object() for _ in X]), "object in row 0: <object"),
+    "complex": (with_x(X + 1j), "its type complex128"),
+    "names of several levels": (pd.concat({"a": TABLE}, axis=1), "not a text"),
 }
 REFUSED: dict[str, Any] = {
     "array": TABLE[["x"]].to_numpy(),
@@ -85,10 +110,30 @@ def test_a_table_of_any_library_is_read(kind: str):
     """All rows and names come in, and can be stored; words stay words."""
     frame = as_pandas(WORK[kind])
     assert [*frame] == ["x", "word"]
-    assert len(frame) == ROWS
+    assert len(frame) == (1 if kind == "one row" else ROWS)
     stored = from_parquet(to_parquet(frame.reset_index(drop=True)))
     assert stored["word"].astype("str").tolist() == frame["word"].tolist()
-    assert stored["x"].notna().all()
+    assert stored["x"].isna().tolist() == frame["x"].isna().tolist()
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_cells_that_do_not_fit_are_shown_with_the_code_that_helps(kind: str):
+    """The line of the message, run as it is, gives a table that comes in."""
+    table, says = UNFIT[kind]
+    with pytest.raises(UnusableTable, match=says) as refused:
+        to_parquet(as_pandas(table))
+    namespace = {"table": table.copy(), "pd": pd}
+    exec(refused.value.fix.removeprefix("Run "), namespace)
+    mended = as_pandas(namespace["table"])
+    assert len(from_parquet(to_parquet(mended))) == ROWS
+
+
+def test_ranges_are_named_once_when_they_come_in(caplog: pytest.LogCaptureFixture):
+    """They are texts without an order from then on."""
+    table_or_place(WORK["ranges as categories"])
+    table_or_place(TABLE)
+    [note] = caplog.messages
+    assert note == "ranges and periods are read as texts, unordered: 'x'"
 
 
 @pytest.mark.parametrize("kind", REFUSED)
