@@ -196,7 +196,7 @@ def _kinds(column: pd.Series) -> str:
     return ", ".join(shown)
 
 
-def _plain_cells(name: str, column: pd.Series) -> str:
+def _plain_cells(name: object, column: pd.Series) -> str:
     """Return the line of Python that makes a column's cells plain."""
     cells = f"table[{name!r}]"
     if (
