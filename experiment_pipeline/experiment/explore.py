@@ -20,6 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+# Every exploration stores models. skops looks for the names of its types in all modules
+# that are loaded: after those below it would take .2 s longer.
+import skops.io  # noqa: F401
+
 from experiment_pipeline import errors
 from experiment_pipeline.drafting.files import schema_of
 from experiment_pipeline.experiment import declared
