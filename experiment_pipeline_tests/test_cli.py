@@ -335,7 +335,7 @@ def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str
     first, second = (found[f"contribution_{k}"].astype("float64").abs() for k in (1, 2))
     assert (first >= second).all()
     wrong = command("predict", "flights", "rows.csv", "--keep", "custmer")
-    assert "column custmer: is in --keep, but not in the table" in wrong.output
+    assert "column custmer: is in `keep`, but not in the table" in wrong.output
 
 
 def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path):

@@ -56,6 +56,13 @@ from experiment_pipeline.tracking import questions
 
 # Settings that the draft takes into account; the others replace what it infers.
 _WISHES = ("task", "positive_class", "metric")
+# Option of the scaffold → the argument in Python, where it has another name.
+_ARGUMENTS = {
+    "--split-column": "split['column']",
+    "--id-column": "split['id_columns']",
+    "--positive-class": "positive_class",
+    "--split": "split['by']",
+}
 # Settings that None turns off.
 _OFF = ("ensemble", "halving", "not_worse_than_champion")
 # Settings that are mappings, with an example of each.
@@ -268,13 +275,20 @@ def _draft(
         problems = explain(error, Wishes, options)
         raise invalid(problems, lambda place: str(place[0])) from None
     except errors.UnusableTable as error:
-        if not error.culprit.startswith("--"):
+        if "--" not in f"{error.culprit}{error.fix}":
             raise
         raise errors.InvalidExperiment(
-            culprit=error.culprit.replace("--", ""),
-            rule=error.rule.replace("--", ""),
-            fix=error.fix.replace("--", ""),
+            culprit=_in_python(error.culprit),
+            rule=_in_python(error.rule),
+            fix=_in_python(error.fix),
         ) from None
+
+
+def _in_python(text: str) -> str:
+    """Name arguments in place of the scaffold's options."""
+    for option, argument in _ARGUMENTS.items():
+        text = text.replace(option, argument)
+    return text.replace("--", "")
 
 
 def _name_of(data: pd.DataFrame | str | Path) -> str:

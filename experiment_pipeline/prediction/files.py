@@ -140,7 +140,7 @@ class Model:
         if missing := [name for name in keep if name not in rows]:
             raise UnusableTable(
                 f"column {missing[0]}",
-                rule="is in --keep, but not in the table",
+                rule="is in `keep`, but not in the table",
                 fix=errors.did_you_mean(missing[0], rows.columns),
             )
         return rows

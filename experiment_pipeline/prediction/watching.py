@@ -126,7 +126,7 @@ def _check_days(labelled: pd.DataFrame) -> None:
         raise UnusableTable(
             "label_after",
             rule="the predictions have no column with the day of a row",
-            fix="Name one by --time; `predict --keep` copies it to the predictions.",
+            fix="Name one by `time`; `keep` of `predict` copies it to the predictions.",
         )
 
 
@@ -288,7 +288,7 @@ class Promise:
             raise UnusableTable(
                 f"column {column}",
                 rule=f"is in neither table; {did_you_mean(time, tables[1].columns)}",
-                fix="Name the column of days by --time.",
+                fix="Name the column of days by `time`.",
             )
         moments = self._moments(cells)
         if missing := int(moments.isna().sum()):
@@ -478,7 +478,7 @@ def _promise(experiment: str, version: str | None) -> Promise:
         raise InvalidModel(
             source,
             rule=f"is no recorded version; {did_you_mean(version, runs)}",
-            fix="Name one of these by --version.",
+            fix="Name one of these by `version`.",
         )
     run = {"experiment": experiment, "run_id": runs[version]}
     place, exported = questions.report_of(run, JUDGED_ROWS), registry.model(version)
@@ -542,12 +542,12 @@ def _keyed(
     `words`: what the table holds. Raises UnusableTable: it lacks an id or a column.
     """
     advice = (
-        "Name a column of both tables with --id; `predict --keep` copies it to the "
-        "predictions."
+        "Name a column of both tables that identifies a row; `keep` of `predict` "
+        "copies it to the predictions."
     )
     if not ids:
         rule = "no column is named, and the experiment has none"
-        raise UnusableTable("--id", rule, advice)
+        raise UnusableTable("the ids", rule, advice)
     for name in (*ids, *columns):
         if name not in frame:
             meant = did_you_mean(name, frame.columns)

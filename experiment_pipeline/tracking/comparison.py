@@ -307,7 +307,7 @@ def _named_run(name: str | None, experiment: str | None) -> Row:
             raise UnknownRun(
                 f"{experiment} {name}",
                 rule="the run that made it is not recorded",
-                fix="Name one of `experiment-pipeline runs`.",
+                fix="Name a run that `runs` lists.",
             )
     return questions.run_of(experiment, run_id)
 

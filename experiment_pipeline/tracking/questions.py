@@ -201,7 +201,7 @@ def run_of(experiment: str | None, run: str | None = None) -> Row:
         raise UnknownRun(
             repr(run),
             rule="is no run id; is a variable empty?",
-            fix="List the runs: experiment-pipeline runs.",
+            fix="`runs` lists them.",
         )
     _notice_killed_runs()
     query = _runs_of(experiment).order_by(*_LAST).limit(2)
@@ -231,11 +231,9 @@ def _the_run(experiment: str | None, run: str, rows: Sequence[Row]) -> Row:
             fix="Write more of the id, or name the experiment.",
         )
     place = f" in {experiment}" if experiment else ""
-    fix = (
-        "List the runs: experiment-pipeline runs; or the versions: "
-        "experiment-pipeline models."
+    raise UnknownRun(
+        run, rule=f"no run id starts with this{place}", fix="`runs` lists them."
     )
-    raise UnknownRun(run, rule=f"no run id starts with this{place}", fix=fix)
 
 
 def results(experiment: str, run: str | None = None) -> pd.DataFrame:
@@ -280,7 +278,7 @@ def _last_run_with_results(experiment: str) -> Row:
     raise UnknownRun(
         experiment,
         rule="none of its runs has results",
-        fix="See how its runs ended: experiment-pipeline runs.",
+        fix="`runs` lists how they ended.",
     )
 
 

@@ -270,6 +270,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out():
         ({"target": None}, InvalidExperiment, "Name the target"),
         ({"exclude": 3}, InvalidExperiment, "is not a mapping"),
         ({"split": 3}, InvalidExperiment, "Write one, such as {'by': 'random'}"),
+        ({"positive_class": "maybe"}, InvalidExperiment, "these as positive_class"),
         ({"seconds": 0}, InvalidExperiment, "^seconds: "),
         ({"target": 3}, InvalidExperiment, "no such column"),
         ({"name": "no good"}, InvalidExperiment, "Give another name"),
