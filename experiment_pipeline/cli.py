@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import experiment_pipeline as ep
+from experiment_pipeline import errors
 from experiment_pipeline.errors import InvalidModel, memory_errors_named, reported_as
 
 if TYPE_CHECKING:
@@ -309,6 +310,44 @@ def explore(experiment: str, as_json: bool) -> None:
     notes = [*found.board.notes]
     facts = {"leaderboard": plain_rows(found.leaderboard), "notes": notes}
     _say(facts, [repr(found), *notes], as_json)
+
+
+@main.command()
+@click.argument("experiment")
+@click.option("--http", "port", type=int, help="Serve on this port, not over stdio.")
+@click.option("--agent", default="", help="Its name in the record.  [default: its own]")
+def lab(experiment: str, port: int | None, agent: str) -> None:
+    """Let agents propose and explore settings of EXPERIMENT, over the Model Context
+    Protocol. They see no validation row; `lab` in defs.yaml limits what they spend.
+    """
+    try:
+        from experiment_pipeline.lab.server import serve
+    except ModuleNotFoundError as error:
+        if error.name != "mcp":
+            raise
+        raise errors.InvalidExperiment(
+            "lab",
+            rule="the package `mcp` is not installed",
+            fix="pip install 'experiment-pipeline[lab]'",
+        ) from None
+    serve(experiment, agent=agent, port=port)
+
+
+@main.command("open")
+@click.argument("experiment")
+@click.argument("request")
+@as_json
+def open_request(experiment: str, request: str, as_json: bool) -> None:
+    """Evaluate an agent's REQUEST on the validation set: a look of EXPERIMENT's. Exit
+    code 1: not accepted.
+    """
+    from experiment_pipeline.lab import page
+    from experiment_pipeline.lab.laboratory import Laboratory
+
+    laboratory = Laboratory.of(experiment)
+    result = laboratory.open(request)
+    click.echo(f"laboratory: {page.write(laboratory)}", err=True)
+    _end(result, as_json)
 
 
 @main.command()

@@ -364,13 +364,13 @@ def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path)
 
 
 def test_every_command_answers_programs():
-    """With --json; but for those that print JSON anyway, or serve pages."""
+    """With --json; but for those that print JSON anyway, or serve pages or agents."""
     without = {
         name
         for name, command in main.commands.items()
         if "--json" not in {option for param in command.params for option in param.opts}
     }
-    assert without == {"json-schema", "reports"}
+    assert without == {"json-schema", "lab", "reports"}
 
 
 def test_the_json_schemas_describe_both_files():

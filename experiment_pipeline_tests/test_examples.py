@@ -1,8 +1,11 @@
 """The examples of the documentation run as they stand."""
 
 import json
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -96,3 +99,20 @@ def test_the_guides_show_search_entries_that_are_read():
         for entry in setting.get("search", ())
     ]
     assert "shop.models.MyModel" in {one.algorithm for one in entries}
+
+
+@pytest.mark.slow
+def test_a_scripted_agent_explores_a_bundled_table(tmp_path, capfd):
+    """It looks, proposes twice, is told whether either is better, and has 48 left."""
+    script = EXAMPLES / "agent_session.py"
+    environment = {**os.environ, "EXPERIMENT_PIPELINE_STORAGE": str(tmp_path / "lab")}
+    subprocess.run(
+        [sys.executable, str(script), "life_expectancy"],
+        check=True,
+        cwd=DOCS.parent,
+        env=environment,
+    )
+    printed = capfd.readouterr().out
+    assert '"validation": 711' in printed
+    assert printed.count("->") == 2
+    assert "'explorations': 48" in printed

@@ -42,7 +42,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.interval import Interval, Linearised
+from experiment_pipeline.statistics.interval import LEVEL, Interval, Linearised
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.thresholds import cross_fitted
 from experiment_pipeline.storage.files import (
@@ -137,9 +137,13 @@ class Exploration:
         """The score of the choice minus that before, paired, 95 % for this one
         difference; None: nothing was before, or its test rows or metric were others.
         """
+        return self.change_at(LEVEL)
+
+    def change_at(self, level: float) -> Interval | None:
+        """Return the change with another level of confidence."""
         if self.before is None or not self._comparable(self.before):
             return None
-        sets = self._sets
+        sets = self.sets
         order = self._order
         layout = scores.layout(
             self.board.metric,
@@ -148,7 +152,7 @@ class Exploration:
             None if sets.w_test is None else sets.w_test[order],
         )
         earlier = self.before._score  # noqa: SLF001
-        return scores.paired_difference(earlier, self._score, layout)
+        return scores.paired_difference(earlier, self._score, layout, level)
 
     @property
     def best(self) -> "Exploration":
@@ -242,45 +246,43 @@ class Exploration:
         return self._targets.equals(other._targets)  # noqa: SLF001
 
     @cached_property
-    def _sets(self) -> TrainingSets:
+    def sets(self) -> TrainingSets:
+        """The train and test rows that the leaderboard was made of."""
         assets = self.assets
         return as_evaluated(assets["train_set"], assets["test_set"], self.named.spec)
 
     @cached_property
     def _targets(self) -> pd.Series:
         """The encoded targets of the test rows, by row number."""
-        sets = self._sets
+        sets = self.sets
         y = pd.Series(sets.y_test, index=sets.test.index)
         return y.iloc[self._order]
 
     @cached_property
     def _order(self) -> np.ndarray:
         """The positions (n,) of the test rows by row number, repeats in their order."""
-        return np.argsort(self._sets.test.index, kind="stable")
+        return np.argsort(self.sets.test.index, kind="stable")
 
     @cached_property
     def _score(self) -> Linearised:
         """The score of the choice on the test rows, and what each of them adds to it,
         by row number.
         """
-        sets = self._sets
+        sets = self.sets
         clusters = sets.test_clusters(self.named.spec)
         chosen = ChosenModel.of(self.board, self.store.models(), sets.y_test, clusters)
         score = cross_fitted(self.board.metric, chosen.predicted(sets)).score
         return replace(score, influence=score.influence[self._order])
 
     @property
-    def _changed(self) -> str:
+    def changed(self) -> str:
         """The change against what was before, in words."""
         if self.before is None:
             return ""
         change = self.change
         if change is None:
             return "other test rows or another metric than before: not compared"
-        verdict = "not yet a difference"
-        if change.low > 0 or change.high < 0:
-            is_gain = change.estimate * metric_of(self.board.metric).sign > 0
-            verdict = "better" if is_gain else "worse"
+        verdict = difference_in_words(self.board.metric, change)
         bounds = f"{numbers.signed(change.low)} to {numbers.signed(change.high)}"
         return f"{numbers.signed(change.estimate)} ({bounds}) to before: {verdict}"
 
@@ -297,16 +299,24 @@ class Exploration:
         )
 
     def __repr__(self) -> str:
-        lines = [f"{self.name}: {_NOT_YET}", self._scored, self._changed]
+        lines = [f"{self.name}: {_NOT_YET}", self._scored, self.changed]
         return "\n".join(filter(None, lines))
 
     def _repr_html_(self) -> str:
-        lines = [self._scored, self._changed, *self.board.notes[:3]]
+        lines = [self._scored, self.changed, *self.board.notes[:3]]
         blocks = [document.Paragraph(line) for line in lines if line]
         return document.fragment(document.Section(f"{self.name}: {_NOT_YET}", blocks))
 
 
 @with_settings
+def difference_in_words(metric: str, change: Interval) -> str:
+    """`better`, `worse`, or `not yet a difference`."""
+    if change.low <= 0 <= change.high:
+        return "not yet a difference"
+    is_gain = change.estimate * metric_of(metric).sign > 0
+    return "better" if is_gain else "worse"
+
+
 def explore(
     data: Any,
     target: str | None = None,

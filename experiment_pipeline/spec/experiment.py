@@ -199,6 +199,11 @@ class ExperimentSpec(Closed):
         exclude=True,
         description="Compares later labels with the promise; unset: not watched",
     )
+    lab: operation.LabBudget = Field(
+        operation.LabBudget(),
+        exclude=True,
+        description="What agents may spend in `experiment-pipeline lab`",
+    )
     mlflow: operation.Mlflow | None = Field(
         None,
         exclude=True,

@@ -84,6 +84,24 @@ class Retention(Closed):
     days: int = Field(0, ge=0, description="And all runs of this many days")
 
 
+class LabBudget(Closed):
+    """What agents may spend in `experiment-pipeline lab`, in all."""
+
+    explorations: int = Field(50, ge=1, le=9_999, description="Proposals to explore")
+    seconds: float = Field(3_600, ge=10, description="Of all explorations together")
+    money: float | None = Field(
+        None, gt=0, description="Of all explorations, by price_per_hour; unset: any"
+    )
+    looks: int = Field(
+        1, ge=0, description="Proposals that a person may open the validation set for"
+    )
+    modules: tuple[str, ...] = Field(
+        (),
+        description="Import paths of your own that agents may name, beside built-in "
+        "algorithms",
+    )
+
+
 class Mlflow(Closed):
     """The MLflow server that runs are also written to."""
 

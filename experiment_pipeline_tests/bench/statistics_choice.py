@@ -6,6 +6,7 @@ by a generator; `repeated` makes of that a share of many.
 """
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from tempfile import TemporaryDirectory
 
@@ -13,10 +14,19 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, ndtri
 
+from experiment_pipeline.lab.laboratory import level_of_each
 from experiment_pipeline.spec import Costs, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
-from experiment_pipeline.stages.leaderboard.ranking import RankedRows, order
-from experiment_pipeline.stages.leaderboard.scored import ScoreLedger
+from experiment_pipeline.stages.leaderboard.ranking import (
+    Measured,
+    RankedRows,
+    order,
+)
+from experiment_pipeline.stages.leaderboard.scored import (
+    NOTHING_EARLIER,
+    EarlierScores,
+    ScoreLedger,
+)
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report import gates
@@ -35,8 +45,10 @@ from experiment_pipeline.statistics.scores import (
     SetPrediction,
     best_constant,
     difference_to_baseline,
+    paired_difference,
     score,
 )
+from experiment_pipeline.statistics.scores import layout as scores_layout
 from experiment_pipeline.statistics.thresholds import (
     cost_interval,
     decision_threshold,
@@ -361,28 +373,31 @@ NOISE = np.concatenate([np.full(8, 0.6), np.linspace(0.6, 2.0, 13)[1:]])
 
 @repeated
 def kept_of_explorations(
-    generator: _Generator, *, explorations: int = 100, rows: int = 200
+    generator: _Generator,
+    *,
+    explorations: int = 100,
+    rows: int = 200,
+    greedy: bool = False,
+    laboratory: bool = False,
+    corrected: bool = True,
 ) -> bool:
     """Whether the leaderboard's interval holds the true error of the best of many
     explorations, each of which adds ten columns of noise to the one feature that knows
     something.
+
+    A greedy agent keeps the columns of its best, and adds to them. In a laboratory the
+    best is what a paired difference, at the level of all explorations, shows. Without
+    `corrected` the interval is that of the best alone, as of a score that nobody has
+    picked.
     """
-    features = 11
     x = generator.normal(size=(4 * rows, 1))
     y = x[:, 0] / 2 + generator.normal(size=4 * rows)
     test = slice(3 * rows, None)
-    truth: dict[str, float] = {}
-    predictions: dict[str, np.ndarray] = {}
-    for number in range(explorations):
-        noise = generator.normal(size=(4 * rows, features - 1))
-        table = np.column_stack([x, noise])
-        weights = np.linalg.lstsq(table[: 3 * rows], y[: 3 * rows], rcond=None)[0]
-        error = weights - np.array([0.5] + (features - 1) * [0.0])
-        fingerprint = print_of(f"exploration {number}")
-        truth[fingerprint] = math.sqrt(1 + float(error @ error))
-        predictions[fingerprint] = table[test] @ weights
     spec = experiment("rmse", "regression")
     declared = configurations(spec)[0]
+    truth: dict[str, float] = {}
+    measured: dict[str, Measured] = {}
+    predictions: dict[str, np.ndarray] = {}
     ranked = RankedRows(
         spec,
         lambda result: predictions[result.fingerprint],
@@ -390,24 +405,55 @@ def kept_of_explorations(
         np.arange(rows),
         y[: 3 * rows],
     )
-    measured = {
-        fingerprint: ranked.measured(
-            result_of(declared, 0.0, spec, fingerprint=fingerprint), prediction
-        )
-        for fingerprint, prediction in predictions.items()
-    }
-    kept = min(measured.values(), key=lambda model: model.score.estimate)
+    columns = x
+    kept: Measured | None = None
+    layout = scores_layout("rmse", y[test], np.arange(rows))
+    level = level_of_each(explorations)
+    for number in range(explorations):
+        table = np.column_stack([columns, generator.normal(size=(4 * rows, 10))])
+        weights = np.linalg.lstsq(table[: 3 * rows], y[: 3 * rows], rcond=None)[0]
+        error = weights - np.array([0.5] + (table.shape[1] - 1) * [0.0])
+        fingerprint = print_of(f"exploration {number}")
+        truth[fingerprint] = math.sqrt(1 + float(error @ error))
+        predictions[fingerprint] = table[test] @ weights
+        result = result_of(declared, 0.0, spec, fingerprint=fingerprint)
+        model = ranked.measured(result, predictions[fingerprint])
+        measured[fingerprint] = model
+        is_better = kept is None or model.score.estimate < kept.score.estimate
+        if laboratory and kept is not None:
+            before, after = (
+                apart(y[test], predictions[one.result.fingerprint]).linearise("rmse")
+                for one in (kept, model)
+            )
+            is_better = paired_difference(before, after, layout, level).high < 0
+        if is_better:
+            kept = model
+            columns = table if greedy else x
+    assert kept is not None
+    earlier = NOTHING_EARLIER
+    if corrected:
+        earlier = _entered(spec, ranked, y[test], measured, kept)
+        assert earlier.configurations == explorations - 1
+    interval = order([kept], ranked, earlier).entries[0].score
+    return interval.low <= truth[kept.result.fingerprint] <= interval.high
+
+
+def _entered(
+    spec: ExperimentSpec,
+    ranked: RankedRows,
+    y: np.ndarray,
+    measured: Mapping[str, Measured],
+    kept: Measured,
+) -> EarlierScores:
+    """Enter all models into a ledger of scores; return those beside the kept one."""
     with TemporaryDirectory() as folder:
         ledger = ScoreLedger(location(folder), spec.name)
-        scored = ledger.on(pd.Series(y[test]), ranked.groups, spec.metric)
+        scored = ledger.on(pd.Series(y), ranked.groups, spec.metric)
         known = {name: model.score.estimate for name, model in measured.items()}
         columns = [model.in_ledger for model in measured.values()]
         scored.enter(known, np.column_stack(columns))
         chosen = {kept.result.fingerprint: kept.score.estimate}
-        earlier = scored.enter(chosen, kept.in_ledger[:, None])
-    assert earlier.configurations == explorations - 1
-    interval = order([kept], ranked, earlier).entries[0].score
-    return interval.low <= truth[kept.result.fingerprint] <= interval.high
+        return scored.enter(chosen, kept.in_ledger[:, None])
 
 
 @repeated
@@ -580,8 +626,34 @@ CHOICE = (
         kept_of_explorations,
         {
             "{explorations} explorations, the best kept: the interval holds the truth": {
-                "explorations": [10, 100]
-            }
+                "explorations": [10, 100, 200]
+            },
+            "a greedy agent in a laboratory, {explorations} explorations: the interval "
+            "holds the truth": {
+                "explorations": [50, 200],
+                "greedy": True,
+                "laboratory": True,
+            },
+        },
+    ),
+    *each(
+        None,
+        300,
+        kept_of_explorations,
+        {
+            "{explorations} explorations, the best one's own interval": {
+                "explorations": [10, 100, 200],
+                "corrected": False,
+            },
+            "a greedy agent that sees all scores, {explorations} explorations": {
+                "explorations": [10, 50],
+                "greedy": True,
+            },
+            "the same, the best one's own interval": {
+                "explorations": 50,
+                "greedy": True,
+                "corrected": False,
+            },
         },
     ),
     *each(

@@ -439,6 +439,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
         {"predictions": "p.csv", "labels": "l.csv", "schedule": "0 7 * * *"},
         set(),
     ),
+    "lab": ({"explorations": 9}, set()),
     "retention": ({"runs": 50, "days": 180}, set()),
     "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }

@@ -1,0 +1,1 @@
+"""A laboratory: an agent proposes and explores; a person opens the validation set."""

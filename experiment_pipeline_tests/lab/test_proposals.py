@@ -1,0 +1,155 @@
+"""What an agent may propose, and the ways in which it may not misuse it."""
+
+import pytest
+
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.experiment.declared import with_schema
+from experiment_pipeline.experiment.files import named_columns
+from experiment_pipeline.lab import proposals
+from experiment_pipeline_tests.lab import laboratories
+
+LINEAR = {"algorithm": "linear"}
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch, storage):
+    """The experiment of the person, who allows one estimator of their own."""
+    monkeypatch.chdir(tmp_path)
+    allowed = "modules: [sklearn.linear_model.Lasso]"
+    laboratories.declare(tmp_path, allowed)
+    assert storage
+    return with_schema(named_columns(tmp_path / "defs" / "made"))
+
+
+def _search(**entry: object) -> dict:
+    return {"search": [{**LINEAR, **entry}]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"search": [LINEAR, {"algorithm": "lightgbm", "draws": 9, "method": "random",
+                             "hyperparameters": {"num_leaves": {"low": 4, "high": 9}}}]},
+        {"search": [{"algorithm": "sklearn.linear_model.Lasso",
+                     "hyperparameters": {"alpha": [0.1, 1.0]}, "note": "few columns"}]},
+        {"exclude": ["noise"], "ensemble": "off", "choice": "smallest_in_tie_group"},
+        {"exclude": {"noise": "says nothing"}},
+        {"search": [{"algorithm": "lightgbm"}], "monotone": {"useful": "increasing"}},
+        {"halving": "off"},
+    ],
+)  # fmt: skip
+def test_searches_features_and_rules_may_be_proposed(named, change):
+    """Such changes are what an agent is for; equal ones have one id."""
+    changed = proposals.changed(change, named)
+    assert changed.spec.metric == named.spec.metric
+    assert changed.spec.split == named.spec.split
+    assert proposals.id_of(change, named) == proposals.id_of(dict(change), named)
+
+
+REFUSED = {
+    # the question is a person's
+    "metric": {"metric": "mae"},
+    "split": {"split": {"by": "random"}},
+    "target": {"target": "noise"},
+    "acceptance": {"acceptance": []},
+    "evaluation": {"evaluation": {"cross_validation": {"folds": 3}}},
+    # what decides, publishes, spends or describes
+    "export": {"export": {"git": {"repository": "/tmp/x"}}},
+    "approval": {"approval": "none"},
+    "record": {"record": {"purpose": "x"}},
+    "budget": {"budget": {"seconds": 9_999}},
+    "lab": {"lab": {"explorations": 9_999}},
+    "data": {"data": "/etc/passwd"},
+    "data url": {"data": "s3://bucket/other.csv"},
+    "baseline": {"baseline": False},
+    "engine": {"engine": "tcp://127.0.0.1:1"},
+    "mlflow": {"mlflow": {"tracking_uri": "http://evil.example"}},
+    "watch": {"watch": {"predictions": "a", "labels": "b"}},
+    "seed": {"seed": 7},
+    "seeds": {"seeds": 3},
+    "workers": {"workers": 64},
+    "analysis": {"analysis": {"accept": {"leak_suspect": "fine"}}},
+    "validation": {"validation": {"max_rejected": 1.0}},
+    "schedule": {"schedule": "* * * * *"},
+    "tags": {"tags": {"a": "b"}},
+    "no key": {"serch": [LINEAR]},
+    "nothing": {},
+    # names that lead to code
+    "os": {"search": [{"algorithm": "os.system"}]},
+    "subprocess": {"search": [{"algorithm": "subprocess.Popen"}]},
+    "builtins": {"search": [{"algorithm": "builtins.eval"}]},
+    "sklearn": {"search": [{"algorithm": "sklearn.svm.SVR"}]},
+    "notebook": {"search": [{"algorithm": "__main__.Mine"}]},
+    "function": {"preparation": {"function": "os:system"}},
+    "types": {"preparation": {"function": "os:system", "types": {}}},
+    "transformer": {"features": "os:system"},
+    "transformer map": {"features": {"transformer": "shutil:rmtree"}},
+    # paths, addresses, templates, markup
+    "path": _search(hyperparameters={"train_dir": "/etc"}),
+    "parent": _search(hyperparameters={"x": "../../etc"}),
+    "url": _search(hyperparameters={"x": "http://evil.example"}),
+    "template": _search(note="{{ env.AWS_SECRET_ACCESS_KEY }}"),
+    "template key": _search(hyperparameters={"{{ env.HOME }}": 1}),
+    "template why": {"exclude": {"noise": "{{ env.HOME }}"}},
+    "html": _search(note="<script>alert(1)</script>"),
+    "markdown": _search(note="[click](javascript:alert)"),
+    "escape": _search(note="\x1b[2J"),
+    "newline": _search(note="a\nb: c"),
+    "yaml alias": _search(note="*anchor"),
+    "yaml tag": _search(note="!!python/object"),
+    "long": _search(note="x" * 81),
+    # seeds and sizes
+    "seed of draws": _search(seed=7),
+    "random_state": _search(hyperparameters={"random_state": [1, 2, 3]}),
+    "lightgbm seed": {"search": [{"algorithm": "lightgbm", "hyperparameters": {
+        "bagging_seed": 3}}]},
+    "listed seed": {"search": [{"algorithm": "lightgbm", "configurations": [
+        {"seed": 3}]}]},
+    "name": _search(name="kept"),
+    "grid": {"search": [{"algorithm": "lightgbm", "hyperparameters": {
+        name: list(range(40)) for name in ("num_leaves", "max_depth", "max_bin")}}]},
+    "draws": {"search": [{"algorithm": "lightgbm", "method": "random", "draws": 100_000,
+        "hyperparameters": {"num_leaves": {"low": 4, "high": 99}}}]},
+    "large": _search(hyperparameters={"C": list(range(9_000))}),
+    "deep": {"halving": [[[[[[["x" * 90]]]]]]]},
+    "not finite": _search(hyperparameters={"C": float("nan")}),
+    "entries": {"search": "linear"},
+    "entry": {"search": ["linear"]},
+    # columns
+    "no column": {"exclude": ["nois"]},
+    "target column": {"exclude": ["target"]},
+    "column path": {"exclude": ["../rows.csv"]},
+    "exclude": {"exclude": 3},
+    "direction": {"monotone": {"nowhere": "increasing"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
+def test_everything_else_is_refused_with_a_reason(named, change):
+    """The error is short, and says what is wrong and what to do instead."""
+    with pytest.raises(InvalidExperiment) as refused:
+        proposals.changed(change, named)
+    assert refused.value.fix
+    assert len(str(refused.value)) < 1_000
+
+
+def test_a_wrong_name_gets_a_suggestion(named):
+    """Keys, columns and algorithms."""
+    for change, word in (
+        ({"serch": []}, "'search'"),
+        ({"exclude": ["nois"]}, "'noise'"),
+        ({"search": [{"algorithm": "lihgtgbm"}]}, "'lightgbm'"),
+        (
+            {"search": [{"algorithm": "linear", "hyperparameter": {}}]},
+            "hyperparameters",
+        ),
+    ):
+        with pytest.raises(InvalidExperiment, match=word):
+            proposals.changed(change, named)
+
+
+@pytest.mark.parametrize("reason", ["", "  \n ", "x" * 1_001])
+def test_a_reason_is_asked_for(reason):
+    """It is what the record shows."""
+    with pytest.raises(InvalidExperiment, match="reason"):
+        proposals.checked_reason(reason)
