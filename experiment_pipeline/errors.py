@@ -6,8 +6,10 @@ a bug.
 
 import difflib
 import importlib
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -27,6 +29,18 @@ class ExperimentPipelineError(Exception):
     def with_class(self) -> str:
         """The name of the class, then the whole message."""
         return f"{type(self).__name__}: {self}"
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the message and the caller's line, no frames of
+        this package.
+        """
+        package = str(Path(__file__).parent)
+        line = ""
+        for frame in traceback.extract_tb(self.__traceback__):
+            if frame.filename.startswith(package):
+                break
+            line = f"in line {frame.lineno}: {frame.line}"
+        return [self.with_class, line]
 
 
 @contextmanager

@@ -10,6 +10,16 @@ from experiment_pipeline.experiment.settings import UNSET
 from experiment_pipeline.spec.experiment import ExperimentSpec
 
 
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """IPython, in which the package is imported."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    module = pytest.importorskip("IPython.core.interactiveshell")
+    shell = module.InteractiveShell()
+    shell.run_cell("import experiment_pipeline as ep")
+    return shell
+
+
 @pytest.mark.parametrize("function", [ep.run, ep.explore])
 def test_each_key_is_an_argument_with_a_line_of_help(function):
     """The spec is the only list: type and meaning come from it, and short forms of a
@@ -27,15 +37,21 @@ def test_each_key_is_an_argument_with_a_line_of_help(function):
 
 
 @pytest.mark.parametrize("call", ["ep.run", "ep.explore"])
-def test_a_notebook_completes_keys(call: str, tmp_path, monkeypatch):
+def test_a_notebook_completes_keys(call: str, shell):
     """As IPython does by jedi, which JupyterLab asks, on a name that nobody used yet."""
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    shell_module = pytest.importorskip("IPython.core.interactiveshell")
     completer = pytest.importorskip("IPython.core.completer")
-    shell = shell_module.InteractiveShell()
-    shell.run_cell("import experiment_pipeline as ep")
     assert shell.Completer.use_jedi
     text = f'{call}(table, "y", exc'
     with completer.provisionalcompleter():
         found = [one.text for one in shell.Completer.completions(text, len(text))]
     assert "exclude=" in found
+
+
+def test_a_notebook_shows_an_error_with_the_line_of_the_cell(shell, capsys):
+    """The message and its fix, and no frame of this package or of a library."""
+    shell.run_cell("table = {'y': [1, 2]}\nep.run(table, 'y', name='no good')")
+    shown = capsys.readouterr().out
+    assert shown.startswith("InvalidExperiment: name 'no good': ")
+    assert "fix: Give another name." in shown
+    assert "in line 2: ep.run(table, 'y', name='no good')" in shown
+    assert len(shown.splitlines()) <= 4
