@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import package_model
-from experiment_pipeline.stages.exported_model.page import AcceptedModel
+from experiment_pipeline.stages.exported_model.page import EvaluatedModel
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
@@ -190,13 +190,13 @@ def accepted(
     fingerprint: str = "f" * 64,
     configuration: Configuration | None = None,
     **changes: Any,
-) -> AcceptedModel:
+) -> EvaluatedModel:
     """What the stages before the export found out; `changes` are of the report."""
     report, board = judged()
     raw_types = raw_types or delivered().dtypes.astype("str").to_dict()
     rows = prepared(delivered()) if rows is None else rows
     origin = Origin("raw", raw_types, "profile", ())
-    return AcceptedModel(
+    return EvaluatedModel(
         pipeline=usual() if pipeline is None else pipeline,
         configuration=configuration or configurations(spec or make_spec())[0],
         result=replace(model_result("linear", 0.7), fingerprint=fingerprint),

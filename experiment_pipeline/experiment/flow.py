@@ -620,31 +620,11 @@ def exported_model(
     """Publish the accepted model; its predictions are verified before it is visible."""
     spec = run.spec
     origin = validation_set.origin
-    files, report = _accepted(run, validation_set, leaderboard, validation_report)
+    _check_accepted(run, validation_set, leaderboard, validation_report)
     board.check_same_keys(
         "leaderboard", leaderboard.yaml_digests, run.part("leaderboard")
     )
     configuration = board.chosen_configuration(leaderboard, spec)
-
-    def package(code: RunCode) -> ModelPackage:
-        stored = files.read(final.MODEL)
-        size = persistence.loading_bytes(stored)
-        warn_of_memory("exported_model", size, run.log.warning)
-        result = board.chosen_result(leaderboard, run.store.models())
-        accepted = model_page.AcceptedModel(
-            pipeline=persistence.from_bytes(stored, result.trusted_types),
-            configuration=configuration,
-            result=result,
-            board=leaderboard,
-            report=report,
-            sets=validation_report.sets,
-            validation=validation_set,
-            fitted_rows=FittedRows.from_bytes(files.read(FITTED_ROWS), final.STAGE),
-            schema_text=run.named.schema_text,
-            profile=_model_profile(run, validation_set, files),
-        )
-        return export.package_model(spec, accepted, datetime.now(tz=UTC), code)
-
     fingerprint = fingerprint_of(
         report=validation_report.fingerprint,
         raw_types=dict(origin.raw_types),
@@ -652,6 +632,9 @@ def exported_model(
         schema=run.named.schema_text,
         spec=spec.model_dump(mode="json"),
         version=STAGES["exported_model"].version,
+    )
+    package = partial(
+        packaged_model, run, validation_set, leaderboard, validation_report
     )
     published = run.store.publish(spec, fingerprint, package, run.log.warning)
     if published is None:
@@ -675,10 +658,39 @@ def exported_model(
     return {"exported_model": outcome}
 
 
-def _accepted(
+def packaged_model(
+    run: Run,
+    validation_set: SetTable,
+    leaderboard: Leaderboard,
+    validation_report: Judged,
+    code: RunCode,
+) -> ModelPackage:
+    """Return the files of the evaluated model, whether it is accepted or not."""
+    spec = run.spec
+    files = run.store.require(final.STAGE, validation_report.fingerprint)
+    stored = files.read(final.MODEL)
+    size = persistence.loading_bytes(stored)
+    warn_of_memory("exported_model", size, run.log.warning)
+    result = board.chosen_result(leaderboard, run.store.models())
+    evaluated = model_page.EvaluatedModel(
+        pipeline=persistence.from_bytes(stored, result.trusted_types),
+        configuration=board.chosen_configuration(leaderboard, spec),
+        result=result,
+        board=leaderboard,
+        report=ValidationReport.from_json(files.read(final.REPORT).decode()),
+        sets=validation_report.sets,
+        validation=validation_set,
+        fitted_rows=FittedRows.from_bytes(files.read(FITTED_ROWS), final.STAGE),
+        schema_text=run.named.schema_text,
+        profile=_model_profile(run, validation_set, files),
+    )
+    return export.package_model(spec, evaluated, datetime.now(tz=UTC), code)
+
+
+def _check_accepted(
     run: Run, validation: SetTable, ranked: Leaderboard, judged: Judged
-) -> tuple[StageFiles, ValidationReport]:
-    """Return the report, and its files, if it accepts the model.
+) -> None:
+    """Raise NotAccepted if the report does not accept the model.
 
     It is checked again, as Dagster can run this stage alone.
     """
@@ -701,7 +713,6 @@ def _accepted(
             "the leaderboard's choice",
             fix="Materialize it again, then the export.",
         )
-    return files, report
 
 
 def _model_profile(run: Run, validation: SetTable, files: StageFiles) -> Any:

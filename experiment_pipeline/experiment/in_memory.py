@@ -108,16 +108,17 @@ class _CallbackLog(logging.Logger):
 
 
 @dataclass(frozen=True)
-class _Silent:
+class Silent:
     """Reports nothing but lines of the log."""
 
     log: logging.Logger
 
     def at_work(self, stage: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Report nothing."""
         return nullcontext()
 
     def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        pass
+        """Report nothing."""
 
 
 def run_experiment(
@@ -162,7 +163,7 @@ def run_experiment(
     named = NamedColumns(spec, schema)
     named.check_types()
     store = Store(spec, ModelsInMemory() if models is None else models)
-    reporter = _Silent(_CallbackLog(log))
+    reporter = Silent(_CallbackLog(log))
     budget = RunBudget(spec.budget.seconds, lambda: perf_counter() - began)
     run = Run(named, store, reporter, budget, by_hand=by_hand, delivered=raw)
     finished = run_stages(run, lambda _, outcome: outcome.log_to(reporter.log))

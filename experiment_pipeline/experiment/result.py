@@ -1,24 +1,39 @@
 """The result of a run in a notebook: decision, tables, model, the two YAML files."""
 
 import json
+import logging
 import os
 import re
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
+from experiment_pipeline.experiment.context import Run
+from experiment_pipeline.experiment.flow import packaged_model
+from experiment_pipeline.experiment.in_memory import Silent
+from experiment_pipeline.experiment.store import FileStore
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import document
-from experiment_pipeline.storage.registry import TRUSTED, registry_of
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.storage.files import location
+from experiment_pipeline.storage.registry import (
+    TRUSTED,
+    ExportedModel,
+    Registry,
+    registry_of,
+)
 from experiment_pipeline.storage.run_code import module_of_main
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.tracking import questions, terminal
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import decided
 from experiment_pipeline.tracking.summary import RunSummary, summary_of
@@ -28,6 +43,9 @@ if TYPE_CHECKING:
     from experiment_pipeline.tracking.comparison import RunComparison
 
 TOP = 10
+LOG = logging.getLogger("experiment_pipeline")
+# The assets that the chosen model is made of.
+_OF_CANDIDATE = ("validation_set", "leaderboard", "validation_report")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +130,40 @@ class RunResult:
         """
         if self.refused is not None:
             raise self.refused
-        exported = registry_of(self.named.spec).model(self.facts["version"])
+        return self._loaded(registry_of(self.named.spec).model(self.facts["version"]))
+
+    def _loaded(self, exported: ExportedModel) -> Model:
         # Its code may run: the model was trained by this process, or by an earlier run
         # in this storage.
         trusted = json.loads(exported.read(TRUSTED))
         if (function := self.named.spec.preparation.function) is not None:
             trusted.append(function)
         return load_model(str(exported.folder), trusted)
+
+    @cached_property
+    def candidate(self) -> Model:
+        """The chosen model, fitted as it was evaluated, also if it is not accepted.
+
+        Then it says so in a warning and in its text, and nothing is published.
+        """
+        if self.refused is None:
+            return self.model
+        why = f"NOT ACCEPTED: {self.refused.rule}"
+        warnings.warn(f"{self.name}: {why}", stacklevel=3)
+        assets = {name: self.values[name] for name in _OF_CANDIDATE}
+        record = RunRecord(self.name, self.run_id)
+        store = FileStore(
+            self.named.spec, run=record, started=RunFacts(), warn=LOG.warning
+        )
+        run = Run(self.named, store, Silent(LOG))
+        code = questions.code_of(self.name, self.run_id)
+        package = packaged_model(run, code=code, **assets)
+        with TemporaryDirectory() as folder:
+            registry = Registry(location(folder), self.name)
+            version = registry.publish(package, lambda _: None).version
+            model = self._loaded(registry.model(version))
+        name = f"{self.name} {package.configuration}, {why}"
+        return replace(model, name=name)
 
     def explain(self, rows: Any) -> "Explanation":
         """Return what each feature adds to predictions, as `Model.explain`."""

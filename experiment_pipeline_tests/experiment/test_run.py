@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from sklearn.metrics import roc_auc_score
 
 import experiment_pipeline as ep
 from experiment_pipeline.drafting.files import with_settings
@@ -256,6 +257,17 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out():
     with pytest.raises(NotAccepted, match=r"lower bound of roc_auc at least 0\.999"):
         _ = found.model
     assert "lower bound of roc_auc at least 0.999" in found._repr_html_()
+    with pytest.warns(
+        UserWarning, match="NOT ACCEPTED: lower bound of roc_auc"
+    ) as said:
+        candidate = found.candidate
+    assert said[0].filename == __file__
+    assert "NOT ACCEPTED: lower bound of roc_auc at least 0.999" in repr(candidate)
+    validation = found.sets["validation"].index
+    predicted = candidate.predict(scenario.table().loc[validation]).predictions
+    truth = scenario.table().loc[predicted["row_number"], "readmitted"]
+    score = roc_auc_score(truth == "yes", predicted["probability_yes"])
+    assert score == pytest.approx(found.facts["validation_score"])
     assert f"What next: {found.next_step}" in repr(found)
     assert repr(found).startswith("experiment: not accepted: ")
     with pytest.raises(InvalidModel, match="Run the experiment with its search"):

@@ -24,7 +24,7 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.spec.reading import to_yaml
-from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_card
+from experiment_pipeline.stages.exported_model.page import EvaluatedModel, build_card
 from experiment_pipeline.stages.validation_report.gates import best_after
 from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage import registry as versions
@@ -143,7 +143,7 @@ if __name__ == "__main__":
 
 
 def package_model(
-    spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: RunCode
+    spec: ExperimentSpec, model: EvaluatedModel, created: datetime, code: RunCode
 ) -> ModelPackage:
     """Return the files of the version to publish.
 
@@ -209,7 +209,7 @@ def package_model(
 
 
 def _signature(
-    spec: ExperimentSpec, model: AcceptedModel, examples: pd.DataFrame
+    spec: ExperimentSpec, model: EvaluatedModel, examples: pd.DataFrame
 ) -> delivered.Signature:
     threshold = model.report.threshold
     aim = ""
@@ -230,7 +230,7 @@ def _signature(
     )
 
 
-def _records(spec: ExperimentSpec, model: AcceptedModel) -> dict[str, bytes]:
+def _records(spec: ExperimentSpec, model: EvaluatedModel) -> dict[str, bytes]:
     """The files that say how the model came about and how rows are prepared for it."""
     reading = delivered.Reading.of(spec, model.validation.origin)
     declared = masked_yaml(to_yaml(spec.declared()))
@@ -249,7 +249,7 @@ def _records(spec: ExperimentSpec, model: AcceptedModel) -> dict[str, bytes]:
     }
 
 
-def _hyperparameters(model: AcceptedModel) -> dict[str, Any]:
+def _hyperparameters(model: EvaluatedModel) -> dict[str, Any]:
     members: list[dict[str, Any]] = [
         {
             "key": member.configuration.key,
@@ -272,7 +272,7 @@ def _hyperparameters(model: AcceptedModel) -> dict[str, Any]:
     }
 
 
-def _metrics(model: AcceptedModel) -> dict[str, Any]:
+def _metrics(model: EvaluatedModel) -> dict[str, Any]:
     report = model.report
     ensemble = model.board.chosen_ensemble
     members = () if ensemble is None else ensemble.members

@@ -1,7 +1,7 @@
 """An exported model as an outcome, and its model card: purpose, scores, limits, how to
 load it.
 
-In: a published version; the `AcceptedModel`. Out: an outcome, a `Document`; nothing is
+In: a published version; the `EvaluatedModel`. Out: an outcome, a `Document`; nothing is
 computed here.
 """
 
@@ -55,8 +55,8 @@ SHOWN_COLUMNS = 30
 
 
 @dataclass(frozen=True, eq=False)
-class AcceptedModel:
-    """The model that the validation report has accepted."""
+class EvaluatedModel:
+    """The chosen model, which the validation report has evaluated."""
 
     pipeline: Any  # fitted, as it was scored on the validation set
     configuration: Configuration  # the chosen one
@@ -116,7 +116,7 @@ _GENERAL_LIMITS = (
 
 def build_card(
     spec: ExperimentSpec,
-    model: AcceptedModel,
+    model: EvaluatedModel,
     signature: Signature,
     origin: Mapping[str, str],
     files: Mapping[str, str],
@@ -171,7 +171,7 @@ def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
     return Section("Question", [*map(Paragraph, texts)])
 
 
-def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
+def _data(spec: ExperimentSpec, model: EvaluatedModel) -> Section:
     split = spec.split
     if split.by == "random":
         named = ", ".join(split.id_columns or split.columns)
@@ -198,7 +198,7 @@ def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     return Section("Data", blocks)
 
 
-def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
+def _configuration(spec: ExperimentSpec, model: EvaluatedModel) -> Section:
     header = (
         "weight",
         "configuration",
@@ -241,7 +241,7 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     return Section("Chosen configuration", (Paragraph(text), Table(header, rows)))
 
 
-def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
+def _metrics(spec: ExperimentSpec, model: EvaluatedModel) -> Section:
     setting = reweighting(model.configuration.hyperparameters)
     reweighted = setting is not None and not model.result.calibration
     table = scores_table(
@@ -252,7 +252,7 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     return Section("Metrics", (table, Paragraph(text)))
 
 
-def _acceptance(model: AcceptedModel) -> Section:
+def _acceptance(model: EvaluatedModel) -> Section:
     gates = gates_table(
         (gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates
     )
@@ -265,7 +265,7 @@ def _acceptance(model: AcceptedModel) -> Section:
     return Section("Acceptance", blocks)
 
 
-def _limits(model: AcceptedModel) -> Section:
+def _limits(model: EvaluatedModel) -> Section:
     unknown = [
         evidence.what
         for evidence in model.report.evidence
