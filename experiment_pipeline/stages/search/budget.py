@@ -50,6 +50,9 @@ _PASSES_PER_LETTER = 700  # to make n-grams
 _ENCODINGS = 2.5  # after the search: of a refit, and of two fits that only predict
 _MEMBERS = 5  # of an ensemble, each of which is fitted again
 _MOST_BUSY = 4.0  # longer waits are not those of a shared machine
+# Short fits also wait for the imports and encoders of their own process: they count
+# beside so many seconds without a wait.
+_WITHOUT_WAIT = 1.0
 
 # In every reason for which the seconds of a budget leave a configuration out.
 _OF_SECONDS = "the {:g} seconds for search, refit and report"
@@ -57,6 +60,7 @@ _OF_SECONDS = "the {:g} seconds for search, refit and report"
 _LEAST_FOR_FITS = 0.4  # however long refit and report take
 _UNTIL_ENOUGH = 0.6  # of these, for a small rung until enough are compared
 _LONGEST_OF_A_KIND = 1 / 16  # a full fit for which the best of a kind goes on
+_MORE_FOR_THE_BEST = 1 / 4  # than the quickest needs, where there is time for none
 
 
 def lacks_seconds(reason: str) -> bool:
@@ -220,7 +224,8 @@ def busyness(wall_seconds: float, cpu_seconds: float) -> float:
     """Return how many times as long as its CPU seconds a fit takes: others use the
     machine, too.
     """
-    return min(max(wall_seconds / max(cpu_seconds, 1e-9), 1.0), _MOST_BUSY)
+    ratio = (wall_seconds + _WITHOUT_WAIT) / (cpu_seconds + _WITHOUT_WAIT)
+    return min(max(ratio, 1.0), _MOST_BUSY)
 
 
 @dataclass
@@ -435,11 +440,20 @@ class Brake:
         return (of_kind or alike)[:1]
 
     def beyond(self, missing: Sequence[Configuration]) -> list[Configuration]:
-        """Return what is fitted beyond the time: the baseline, and the quickest."""
-        rivals = sorted(
-            filter(competes, missing), key=lambda entrant: self._needed(entrant.key)
-        )
+        """Return what is fitted beyond the time: the baseline, and of the others, best
+        first, the first that is hardly slower than the quickest.
+        """
         baseline = [entrant for entrant in missing if not competes(entrant)]
+        needed = {
+            entrant.key: self._needed(entrant.key)
+            for entrant in filter(competes, missing)
+        }
+        longest = min(needed.values(), default=0.0) + _MORE_FOR_THE_BEST * self.seconds
+        rivals = [
+            entrant
+            for entrant in missing
+            if needed.get(entrant.key, math.inf) <= longest
+        ]
         return [*baseline, *rivals[:1]]
 
     def reason_of(self, key: str) -> tuple[str, float | None]:
