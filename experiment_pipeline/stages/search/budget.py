@@ -60,6 +60,9 @@ _OF_SECONDS = "the {:g} seconds for search, refit and report"
 _LEAST_FOR_FITS = 0.4  # however long refit and report take
 _UNTIL_ENOUGH = 0.6  # of these, for a small rung until enough are compared
 _LONGEST_OF_A_KIND = 1 / 16  # a full fit for which the best of a kind goes on
+# At a small rung an algorithm without a fit so far may be so quick: what even then has
+# no time on all rows does not begin on a few.
+_LEAST_PACE = 0.25
 _MORE_FOR_THE_BEST = 1 / 4  # than the quickest needs, where there is time for none
 
 
@@ -258,13 +261,13 @@ class Paces:
         """Return the pace of the configuration's last fit, else of its algorithm.
 
         At the full rung that is the slowest, or that of the busy machine; at a small
-        rung the quickest, or 0: unknown.
+        rung the quickest, or the least that is likely.
         """
         if configuration.key in self.last:
             return self.last[configuration.key]
         if at_full:
             return self.slowest.get(configuration.algorithm, self.busy)
-        return self.quickest.get(configuration.algorithm, 0.0)
+        return self.quickest.get(configuration.algorithm, _LEAST_PACE)
 
 
 @dataclass
@@ -498,21 +501,19 @@ class Brake:
         return min(self.reserved, self.seconds * (1 - _LEAST_FOR_FITS))
 
     def _fit(self, key: str, sets: TrainingSets) -> float:
-        """Seconds of a fit on these sets; 0: unknown, at a small rung."""
+        """Seconds of a fit on these sets."""
         configuration = self.at.entrants[key]
         pace = self.paces.of(configuration, at_full=self.at.rung.is_full)
         return pace * usual_seconds(configuration, sets)
 
     def _needed(self, key: str) -> float:
-        """Seconds from a fit at this rung to the end of a report; 0: unknown."""
+        """Seconds from a fit at this rung to the end of a report."""
         if key not in self.at.entrants:
             return 0.0
         fit = SAFETY * self._fit(key, self.at.rung.sets)
         if self.at.rung.is_full:
             return fit + max(self._ending([key]), self._kept_back)
-        # An unknown algorithm may start at a small rung: its first fits measure what
-        # larger ones take.
-        return fit + self._needed_in_full(key) if fit else 0.0
+        return fit + self._needed_in_full(key)
 
     def _needed_in_full(self, key: str) -> float:
         """Seconds from encoding all rows to the end of a report."""

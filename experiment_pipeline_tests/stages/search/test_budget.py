@@ -246,7 +246,7 @@ def test_an_unknown_algorithm_is_as_slow_as_the_machine():
     assert paces.of(FOREST, at_full=True) == 1
     paces.learn(replace(fitted(LINEAR[0], 0.5, 300.0), fit_cpu_seconds=100.0), SETS)
     assert paces.of(FOREST, at_full=True) == pytest.approx(3, rel=0.01)
-    assert paces.of(FOREST, at_full=False) == 0
+    assert 0 < paces.of(FOREST, at_full=False) < 0.3
 
 
 def test_a_fit_on_letters_reads_many_columns():
