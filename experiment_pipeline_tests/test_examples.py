@@ -7,8 +7,11 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from upath import UPath
@@ -16,6 +19,7 @@ from upath import UPath
 from experiment_pipeline.spec.search import Search
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.command_line import command
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = DOCS / "examples"
@@ -116,3 +120,26 @@ def test_a_scripted_agent_explores_a_bundled_table(tmp_path, capfd):
     assert '"validation": 711' in printed
     assert printed.count("->") == 2
     assert "'explorations': 48" in printed
+
+
+@pytest.mark.usefixtures("storage", "quick")
+def test_what_the_skill_tells_agents_runs(tmp_path):
+    """Its Python, then its commands on the experiment that the Python made."""
+    skill = (DOCS / "agents" / "SKILL.md").read_text(encoding="utf-8")
+    (python,) = re.findall(r"```python\n(.*?)```", skill, re.DOTALL)
+    (commands,) = re.findall(r"```bash\n(.*?)```", skill, re.DOTALL)
+    generator = np.random.default_rng(0)
+    tenure, age = generator.normal(size=(2, 600)).round(3)
+    churned = np.where(tenure + generator.normal(size=600) > 0, "yes", "no")
+    table = pd.DataFrame({"tenure": tenure, "age": age, "churned": churned})
+    table.to_csv("churn.csv", index=False)
+    assert "seconds=20" in python
+    names: dict[str, Any] = {}
+    exec(python.replace("seconds=20", "search='linear'"), names)
+    assert "not yet evaluated: `.evaluate()`" in repr(names["churn"])
+    assert "to before: worse" in repr(names["simpler"])
+    names["result"].save(tmp_path / "defs" / "churn")
+    for line in commands.splitlines():
+        result = command(*line.split()[1:])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)

@@ -6,7 +6,6 @@ In: the records of a laboratory. Out: a `Document`; `write` puts it beside the r
 """
 
 from collections.abc import Iterator, Sequence
-from statistics import median
 
 from experiment_pipeline.lab.laboratory import Laboratory
 from experiment_pipeline.lab.records import LaboratoryRecords, TestScore, Tried
@@ -47,7 +46,8 @@ def page(laboratory: Laboratory) -> document.Document:
     left = laboratory.records.left(laboratory.spec.lab, laboratory.spec.price_per_hour)
     summary = (
         f"{numbers.counted(len(tried), 'exploration')}; left are {left.explorations} "
-        f"explorations, {numbers.seconds(left.seconds)} and {left.looks} looks. "
+        f"explorations, {numbers.seconds(left.seconds)} and "
+        f"{numbers.counted(left.looks, 'look')}. "
         "Scores are those of the test rows; agents see no validation row."
     )
     sections = [
@@ -81,33 +81,31 @@ def _chart(laboratory: Laboratory, tried: Sequence[Tried]) -> Iterator[document.
         f"{metric} of {numbers.counted(len(scored), 'exploration')}; the person's "
         f"settings score {numbers.score(base)}."
     )
-    floor = noise_floor(tried)
-    if floor is not None:
-        at = base + metric_of(metric).sign * floor
-        series.append(Level("y", at, "noise floor"))
-        alt += f" The noise floor is {numbers.score(at)}."
+    floor = [*_noise_floor(metric, tried)]
+    if floor:
+        series.append(Line(floor, MUTED, "noise floor"))
+        alt += f" The last noise floor is {numbers.score(floor[-1].y)}."
     yield charts.chart(
         f"{metric} over explorations",
         alt,
         Plot(Axis("exploration"), Axis(metric), series, legend=True),
         f"Vertical lines are {numbers.share(LEVEL)} intervals that hold for everything "
-        "scored on these test rows. A gain short of the noise floor, half the median "
-        "width of a paired difference at the level of all explorations, may be luck: "
-        "agents are not told it.",
+        "scored on these test rows. The noise floor is the score that an exploration "
+        "needs to be better than the best before it, at the level of all explorations: "
+        "what stays short of it may be luck, and its agent is not told it.",
         size="full",
     )
 
 
-def noise_floor(tried: Sequence[Tried]) -> float | None:
-    """Return half the median width of the paired differences; None: there is none."""
-    differences = [
-        each.end.difference
-        for each in tried
-        if each.end is not None and each.end.difference is not None
-    ]
-    if not differences:
-        return None
-    return median((each.high - each.low) / 2 for each in differences)
+def _noise_floor(metric: str, tried: Sequence[Tried]) -> Iterator[Mark]:
+    """Yield the score that each exploration would have needed to be better."""
+    for each in tried:
+        end = each.end
+        if end is None or end.score is None or end.difference is None:
+            continue
+        before = end.score.estimate - end.difference.estimate
+        luck = (end.difference.high - end.difference.low) / 2
+        yield Mark(each.claim.number, before + metric_of(metric).sign * luck)
 
 
 def _best_so_far(
