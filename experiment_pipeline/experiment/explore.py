@@ -409,9 +409,9 @@ def explored(
     begin = perf_counter() if began is None else began
     spec = named.spec
     store = ExplorationStore(spec)
-    reporter = ProgressReporter(named, limits.progress)
     seconds = limits.seconds or spec.budget.seconds
     budget = RunBudget(seconds, lambda: perf_counter() - begin)
+    reporter = ProgressReporter(named, limits.progress, budget)
     run = Run(
         named,
         store,

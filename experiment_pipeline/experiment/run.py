@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
+from threading import Event, Thread
 from time import perf_counter
 from typing import Any
 
@@ -28,12 +29,12 @@ import pandas as pd
 from rich import get_console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
 )
+from rich.table import Column
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment import declared
@@ -65,6 +66,7 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run
 
 LOG = logging.getLogger("experiment_pipeline")
+_SECONDS_BETWEEN_BARS = 0.5
 
 
 @with_settings
@@ -332,63 +334,100 @@ def _repeated(
     return replace(row, number=seed)
 
 
+_STAGES_IN_WORDS = {
+    "raw_data": "reading the table",
+    "data_analysis": "checking the table",
+    "validated_data": "checking the rows",
+    "split_sets": "splitting the rows",
+    "search": "training models",
+    "leaderboard": "ranking the models",
+    "validation_report": "evaluating the best model",
+    "exported_model": "saving the model",
+}
+
+
 @dataclass
 class ProgressReporter:
-    """A progress bar over stages and configurations, with the last log line
-    beside it.
+    """A progress bar over the seconds of the run, else over stages and configurations.
+
+    In a terminal or in Jupyter, where it needs no widgets.
     """
 
     named: NamedColumns
     progress: bool
+    budget: RunBudget = field(default_factory=RunBudget)
     log: logging.Logger = LOG
+    _stage: str = "starting"
+    _trained: int = 0
+    _done: int = 0  # stages and configurations
     _bar: Progress = field(init=False)
     _task: TaskID = field(init=False)
+    _cell: Any = None  # the output of a notebook's cell that shows the bar
 
     def __post_init__(self) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        text = TextColumn("{task.description}")
+        # A text that does not fit is wrapped, never cut off.
+        text = TextColumn("{task.description}", table_column=Column())
+        share = TaskProgressColumn("{task.percentage:.0f} %")
         console = get_console()
-        # rich does not count Jupyter as a terminal; its bar there needs ipywidgets.
-        widgets = console.is_jupyter and find_spec("ipywidgets") is not None
-        quiet = not (self.progress and (console.is_interactive or widgets))
-        self._bar = Progress(*columns, text, disable=quiet, transient=True)
+        quiet = not (self.progress and console.is_interactive)
+        bar = BarColumn(bar_width=20)
+        self._bar = Progress(bar, share, text, disable=quiet, transient=True)
         total = len(STAGES) + len(configurations(self.named.spec))
-        self._task = self._bar.add_task(self.named.spec.name, total=total)
+        self._task = self._bar.add_task("", total=self.budget.seconds or total)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the bar, where the console has room for one."""
+        in_notebook = self.progress and get_console().is_jupyter
+        if self._bar.disable and not in_notebook:
+            yield
+            return
+        ended = Event()
+        clock = Thread(target=self._keep_current, args=(ended,), daemon=True)
         with self._bar:
-            level = self.log.level
-            # A filter, not a handler: with any handler, Python no longer prints
-            # warnings by default.
-            self.log.addFilter(self._last_line)
-            self.log.setLevel(logging.INFO)
+            self.show()
+            if in_notebook:
+                # rich itself would need ipywidgets here.
+                ipython = import_module("IPython.display")
+                self._cell = ipython.display(self._bar, display_id=True)
+            clock.start()
             try:
                 yield
             finally:
-                self.log.setLevel(level)
-                self.log.removeFilter(self._last_line)
+                ended.set()
+                clock.join()
+                if self._cell is not None:
+                    self._cell.update({"text/plain": ""}, raw=True)
 
-    def _last_line(self, record: logging.LogRecord) -> bool:
-        line = record.getMessage().partition("\n")[0]
-        self._bar.update(self._task, description=line[:100])
-        return True
+    def _keep_current(self, ended: Event) -> None:
+        while not ended.wait(_SECONDS_BETWEEN_BARS):
+            self.show()
 
-    def advance(self) -> None:
-        """Advance the bar by a stage or a configuration."""
-        self._bar.advance(self._task)
+    def show(self) -> None:
+        """Bring the bar up to date."""
+        words = self._stage
+        if self._trained:
+            words += f", {self._trained:,} done"
+        done: float = self._done
+        if self.budget.seconds is not None:
+            done = self.budget.spent()
+            words = f"{done:,.0f} of {self.budget.seconds:,.0f} s: {words}"
+        self._bar.update(self._task, completed=done, description=words)
+        if self._cell is not None:
+            self._cell.update(self._bar)
 
     @contextmanager
-    def at_work(self, stage: str) -> Iterator[None]:  # noqa: ARG002
-        """Advance the bar after the stage."""
+    def at_work(self, stage: str) -> Iterator[None]:
+        """Show the stage, then advance the bar."""
+        self._stage = _STAGES_IN_WORDS[stage]
+        self._trained = 0
         yield
-        self.advance()
+        self._done += 1
 
     def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        """Advance the bar."""
-        for _ in outcomes:
-            self.advance()
+        """Advance the bar by configurations."""
+        self._trained += len(outcomes)
+        self._done += len(outcomes)
 
 
 def executed(
@@ -418,8 +457,8 @@ def executed(
         started_at=datetime.now(UTC) - timedelta(seconds=spent()),
     )
     store = FileStore(spec, run=record, started=started, warn=LOG.warning)
-    reporter = ProgressReporter(named, progress)
     budget = RunBudget(seconds or spec.budget.seconds, spent, EXPORT_SECONDS)
+    reporter = ProgressReporter(named, progress, budget)
     run = Run(named, store, reporter, budget, **of_run)
     if progress:
         # To stderr, as the output of commands may be JSON.

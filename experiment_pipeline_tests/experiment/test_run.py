@@ -3,9 +3,12 @@ Dagster.
 """
 
 import functools
+import io
 import itertools
+import sys
 from pathlib import Path
-from unittest.mock import patch
+from types import SimpleNamespace
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pandas as pd
@@ -22,8 +25,10 @@ from experiment_pipeline.errors import (
     NotAccepted,
 )
 from experiment_pipeline.experiment import run as run_module
+from experiment_pipeline.experiment.context import RunBudget
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.experiment.flow import analysis_fingerprint
+from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import outcomes
 from experiment_pipeline_tests import own_metrics, runs, scenario
@@ -53,17 +58,36 @@ def test_a_changed_preparation_function_is_analysed_anew(monkeypatch):
     assert len({*found, analysis_fingerprint("another", named)}) == 3
 
 
-@pytest.mark.parametrize("widgets", [True, False])
-def test_a_bar_shows_in_jupyter_where_it_has_widgets(monkeypatch, widgets: bool):
-    """Without them rich would warn at each step, and show none."""
-    monkeypatch.setattr(run_module, "get_console", lambda: Console(force_jupyter=True))
-    monkeypatch.setattr(run_module, "find_spec", {"ipywidgets": widgets or None}.get)
+@pytest.mark.parametrize("spent", [6, 30, 54, 65])
+def test_a_bar_shows_the_share_of_the_seconds_in_whole_words(monkeypatch, spent: int):
+    """Also in Jupyter without widgets, and in a narrow terminal."""
+    console = Console(force_jupyter=True)
+    monkeypatch.setattr(run_module, "get_console", lambda: console)
+    cell, display = Mock(), Mock()
+    display.return_value = cell
+    notebook = SimpleNamespace(display=display)
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
     named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
-    with (
-        patch.object(run_module, "Progress") as made,
-        run_module.ProgressReporter(named, progress=True).shown(),
-    ):
-        assert made.call_args.kwargs["disable"] != widgets
+    budget = RunBudget(60, lambda: spent)
+    reporter = run_module.ProgressReporter(named, progress=True, budget=budget)
+    with reporter.shown(), reporter.at_work("search"):
+        reporter.concluded([("linear", Outcome({}))] * 1_200)
+        reporter.show()
+        (bar,) = cell.update.call_args.args
+        for width in (115, 50):
+            written = io.StringIO()
+            narrow = Console(file=written, width=width, force_jupyter=False)
+            narrow.print(bar)
+            words = " ".join(written.getvalue().replace("━", "").split())
+            share = min(100, round(100 * spent / 60))
+            assert f"{share} %" in words
+            assert "…" not in words
+            text = f"{spent} of 60 s: training models, 1,200 done"
+            assert {*text.split()} <= {*words.split()}
+    assert cell.update.call_args.kwargs == {"raw": True}
+    quiet = run_module.ProgressReporter(named, progress=False, budget=budget)
+    with quiet.shown():
+        assert display.call_count == 1
 
 
 def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones():
@@ -195,6 +219,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
     given.
     """
     table = scenario.table()
+    caplog.set_level("INFO", logger="experiment_pipeline")
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
