@@ -69,7 +69,7 @@ _SHOWN = [
     "fit_cpu_seconds",
     "model_bytes",
 ]
-_NOT_YET = "explored, not yet evaluated: `.evaluate()` opens the validation set, once"
+_NOT_YET = "explored, not yet evaluated: .evaluate() opens the validation set, once"
 
 
 @dataclass(frozen=True)
