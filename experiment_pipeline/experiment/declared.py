@@ -2,7 +2,9 @@
 earlier run.
 """
 
+import ast
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,6 +56,7 @@ from experiment_pipeline.storage.tables import asset_file, read_table, write_tab
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import questions
 
+LOG = logging.getLogger("experiment_pipeline")
 # Settings that the draft takes into account; the others replace what it infers.
 _WISHES = ("task", "positive_class", "metric")
 # Option of the scaffold → the argument in Python, where it has another name.
@@ -65,6 +68,7 @@ _ARGUMENTS = {
 }
 # Settings that None turns off.
 _OFF = ("ensemble", "halving", "not_worse_than_champion")
+_NOT_FINITE = ("nan", "inf", "-inf")
 # Settings that are mappings, with an example of each.
 _MAPPINGS = {"exclude": {"left_on": "known too late"}, "split": {"by": "random"}}
 
@@ -342,35 +346,68 @@ def described(estimator: Any) -> dict[str, Any]:
     """Return `algorithm` and `hyperparameters` of an entry of `search` for an
     estimator.
 
-    Raises InvalidExperiment: it has no import path with plain parameters.
+    Raises InvalidExperiment: no import path or text describes it.
     """
-    is_factory = inspect.isclass(estimator) or inspect.isroutine(estimator)
-    factory = estimator if is_factory else type(estimator)
+    if _is_factory(estimator):
+        return {"algorithm": _import_path(estimator), "hyperparameters": {}}
+    path = _import_path(type(estimator))
+    if not hasattr(estimator, "get_params"):
+        raise _not_described(path)
+    if any(re.fullmatch(r"[^_].*[^_]_", name) for name in vars(estimator)):
+        LOG.warning("%s is fitted: only its class and parameters are used", path)
+    hyperparameters = _changed_parameters(estimator)
+    for name, value in hyperparameters.items():
+        if not isinstance(value, str | int | float | None):
+            expression = ast.parse(_notation(value), mode="eval")
+            hyperparameters[name] = ast.unparse(expression)
+    return {"algorithm": path, "hyperparameters": hyperparameters}
+
+
+def _is_factory(value: Any) -> bool:
+    is_function = inspect.isroutine(value) or isinstance(value, np.ufunc)
+    return inspect.isclass(value) or is_function
+
+
+def _import_path(factory: Any) -> str:
+    """Return the path of a class or function; InvalidExperiment: none leads to it."""
+    if isinstance(factory, np.ufunc):
+        return f"numpy.{factory.__name__}"
     module, _, name = as_yaml(factory, "algorithm").rpartition(".")
     if module.startswith("sklearn."):
         module = module.partition("._")[0]  # the public module: private ones may move
-    path = f"{module}.{name}"
-    advice = (
-        "Write a function at the top level of a module that returns it, and add the "
-        "function."
+    if getattr(sys.modules.get(module), name, None) is not factory:
+        raise _not_described(f"{module}.{name}")
+    return f"{module}.{name}"
+
+
+def _not_described(culprit: str) -> errors.InvalidExperiment:
+    return errors.InvalidExperiment(
+        culprit,
+        rule="it cannot be described by an import path and parameters",
+        fix="Write a function at the top level of a module that returns the estimator, "
+        "and add the function.",
     )
-    importable = getattr(sys.modules.get(module), name, None) is factory
-    if not importable or not (is_factory or hasattr(estimator, "get_params")):
-        raise errors.InvalidExperiment(
-            path,
-            rule="it cannot be described by an import path and plain parameters",
-            fix=advice,
-        )
-    hyperparameters = {} if is_factory else _changed_parameters(estimator)
-    for parameter, value in hyperparameters.items():
-        if not isinstance(value, str | int | float | None):
-            raise errors.InvalidExperiment(
-                path,
-                rule=f"{parameter} is a {type(value).__name__}, not a text, number, "
-                "boolean or null",
-                fix=advice,
-            )
-    return {"algorithm": path, "hyperparameters": hyperparameters}
+
+
+def _notation(value: Any) -> str:
+    """Return a parameter's value in the notation of `spec.notation`."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_notation, value))}]"
+    if isinstance(value, tuple):
+        return f"({''.join(f'{_notation(element)}, ' for element in value)})"
+    if isinstance(value, Mapping):
+        pairs = [f"{_notation(key)}: {_notation(of)}" for key, of in value.items()]
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, str | int | float | None) and repr(value) not in _NOT_FINITE:
+        return repr(value)
+    if _is_factory(value):
+        return _import_path(value)
+    if not hasattr(value, "get_params"):
+        raise _not_described(f"{type(value).__name__} as a parameter")
+    parameters = ", ".join(
+        f"{name}={_notation(of)}" for name, of in _changed_parameters(value).items()
+    )
+    return f"{_import_path(type(value))}({parameters})"
 
 
 def _changed_parameters(estimator: Any) -> dict[str, Any]:

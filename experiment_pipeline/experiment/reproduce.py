@@ -17,7 +17,7 @@ import yaml
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.experiment.in_memory import ExperimentRun, Log, run_experiment
 from experiment_pipeline.prediction.rows import TOLERANCE
-from experiment_pipeline.spec import Data
+from experiment_pipeline.spec import Data, notation
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.storage.provenance import (
     CODE,
@@ -125,6 +125,7 @@ def reproduce(
 def _own_code(settings: Mapping[str, Any]) -> list[str]:
     """`ExperimentSpec.import_paths` without an import, and without scikit-learn's."""
     names = [entry["algorithm"] for entry in settings["search"]]
+    names += notation.paths_in(settings["search"])
     names += [part["metric"] for part in (settings, *settings.get("acceptance", ()))]
     names += settings.get("analysis", {}).get("findings", ())
     names.append(settings.get("preparation", {}).get("function") or "")

@@ -214,8 +214,8 @@ class RunResult:
     def _importable(self, module: str) -> tuple[str, str]:
         """Return defs.yaml and the module of what the notebook defines, if anything."""
         yaml_text = self.named.yaml_text
-        algorithms = dict.fromkeys(entry.algorithm for entry in self.named.spec.search)
-        in_notebook = [path for path in algorithms if path.startswith("__main__.")]
+        paths = self.named.spec.import_paths
+        in_notebook = [path for path in paths if path.startswith("__main__.")]
         if not in_notebook:
             return yaml_text, ""
         if not module.isidentifier():

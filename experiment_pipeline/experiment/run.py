@@ -143,7 +143,7 @@ def add(
     it is fitted, on the rows of that run; halving does not stop it. It replaces an
     earlier addition of its name. A new choice is a new look.
 
-    Raises InvalidExperiment: it has no import path with plain parameters, or its
+    Raises InvalidExperiment: no import path or text describes it, or its
     configuration is ranked already; StorageError: another run has replaced the table.
     """
     entry = {**declared.described(estimator), "name": name, "note": note}

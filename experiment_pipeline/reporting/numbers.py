@@ -4,6 +4,7 @@ Texts are rounded; stored tables and results keep all digits.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,8 @@ from datetime import datetime
 from experiment_pipeline.statistics.interval import Interval
 
 _LONGEST_NAME = 60
+# The modules of a class that is called, as in `sklearn.svm.SVC(C=1)`.
+_MODULE = re.compile(r"\b(?:\w+\.)+(?=\w+\()")
 CONDITION = "condition: "  # starts each condition in the text of a decision
 
 
@@ -124,10 +127,12 @@ def setting(value: object) -> str:
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """`learning_rate 0.05, num_leaves 31`; texts are not shortened."""
+    """`learning_rate 0.05, num_leaves 31`; of texts only the modules of classes
+    are left out.
+    """
     return ", ".join(
-        f"{name} {value if isinstance(value, str) else setting(value)}"
-        for name, value in values.items()
+        f"{name} {_MODULE.sub('', v) if isinstance(v, str) else setting(v)}"
+        for name, v in values.items()
     )
 
 

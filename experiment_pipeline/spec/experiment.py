@@ -291,7 +291,7 @@ class ExperimentSpec(Closed):
     @property
     def import_paths(self) -> tuple[str, ...]:
         """The import paths that it names: `package.module.Name` or `module:name`."""
-        names = [entry.algorithm for entry in self.search]
+        names = [path for entry in self.search for path in entry.import_paths]
         names.append(self.preparation.function or "")
         names.append("" if self.features is None else self.features.transformer)
         names += [*self.metric_names, *self.analysis.findings]

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
+from experiment_pipeline.spec import notation
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE, Features, Range
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
@@ -132,6 +133,12 @@ class Search(Closed):
         elif not self.searched and len(self.encoders) < 2:
             message = "random has nothing to draw; give a list, or low and high"
             yield ("method",), message
+
+    @property
+    def import_paths(self) -> tuple[str, ...]:
+        """The algorithm, and the import paths in hyperparameters."""
+        paths = notation.paths_in([self.hyperparameters, self.configurations])
+        return (self.algorithm, *paths)
 
     @property
     def searched(self) -> dict[str, Range | tuple[Scalar, ...]]:

@@ -10,6 +10,7 @@ that mix of classes (Elkan 2001; Dal Pozzolo et al. 2015).
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,10 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("class_weight", "class_weights", "auto_class_weights"), (None,)),
     "scale_pos_weight": (None, 1),
 }
+# The same of an estimator within a hyperparameter (`spec.notation`).
+_REWEIGHTED_PART = re.compile(
+    rf"\b({'|'.join(_NEUTRAL)})=(?!None|False|1\b)(?:\{{.*?\}}|[^,)]+)"
+)
 
 
 def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
@@ -64,6 +69,8 @@ def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
         neutral = _NEUTRAL.get(name.rpartition("__")[2])
         if neutral is not None and value not in neutral:
             return f"{name}={value}"
+        if part := _REWEIGHTED_PART.search(str(value)):
+            return f"{name}: {part[0]}"
     return None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -58,7 +59,7 @@ run = functools.partial(ep.run, target="readmitted", progress=False, **SETTINGS)
 
 
 def made_by_hand() -> Any:
-    """A pipeline that no import path describes, by a function that one describes."""
+    """A pipeline, by a function that an import path describes."""
     return make_pipeline(ExtraTreesClassifier(20, max_depth=3))
 
 
@@ -97,8 +98,21 @@ def test_a_model_of_ones_own_joins_the_leaderboard():
     assert algorithms["mine"].endswith("made_by_hand")
 
 
+def test_a_pipeline_joins_an_exploration():
+    """Its defs.yaml names each step."""
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=300)})
+    table["y"] = table["x"].round() > 0
+    found = ep.explore(table, "y", name="lines", progress=False, **SETTINGS)
+    more = found.add(made_by_hand(), "mine")
+    assert "mine" in set(more.leaderboard["key"])
+    again = named_columns(more.evaluate().save("defs/visits")).spec.search[-1]
+    assert (
+        again.hyperparameters == declared.described(made_by_hand())["hyperparameters"]
+    )
+
+
 @pytest.mark.parametrize(
-    "estimator", [lambda: 0, made_by_hand(), type("Local", (Plain,), {}), "linear"]
+    "estimator", [lambda: 0, type("Local", (Plain,), {}), "linear"]
 )
 def test_what_no_import_path_describes_is_refused(estimator: Any):
     """The error says to write a function in a module."""

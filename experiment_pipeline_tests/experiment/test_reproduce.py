@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from upath import UPath
 
+from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.experiment import reproduce as module
+from experiment_pipeline.experiment.declared import described
 from experiment_pipeline.experiment.in_memory import ExperimentRun
 from experiment_pipeline.storage.provenance import commit_version
 from experiment_pipeline.storage.registry import MODEL, ExportedModel, Registry
@@ -23,6 +25,7 @@ from experiment_pipeline.table.digests import sha256
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
+from experiment_pipeline_tests.stages.search.learners.test_nested import NESTED
 
 BOTH = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
 OTHER = "0" * 64
@@ -225,6 +228,26 @@ def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(tmp_path, monke
     assert (
         "differs: code/mine_of_then.py" in ask(version.folder, "--trust", name).output
     )
+
+
+def test_code_within_a_hyperparameter_is_to_be_trusted(forge: Forge):
+    """A forged version runs none, however deep it is named."""
+    part = '{a: "[sklearn.svm.SVC(kernel=os.system)]"}'
+    forged = forge(
+        {"hyperparameters.yaml": ("hyperparameters: {}", f"hyperparameters: {part}")}
+    )
+    with pytest.raises(InvalidModel, match=r"os\.system"):
+        module.reproduce(forged, *AS_EXPORTED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pipeline", "bagging", "calibrated", "stacking"])
+def test_a_nested_estimator_is_reproduced(kind: str, tmp_path):
+    """Byte by byte, in a process that has only the version and the table."""
+    _, version = export(tmp_path, search=[described(NESTED[kind])])
+    answer = ask(version.folder)
+    assert answer.exit_code == 0, answer.output
+    assert "reproduced: model and predictions are the same" in answer.output
 
 
 def test_without_an_accepted_model_nothing_is_reproduced(

@@ -13,7 +13,14 @@ import numpy as np
 
 from experiment_pipeline import errors
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ExperimentSpec, Features, Range, Scalar, Search
+from experiment_pipeline.spec import (
+    ExperimentSpec,
+    Features,
+    Range,
+    Scalar,
+    Search,
+    notation,
+)
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.table.digests import sha256
 
@@ -58,6 +65,11 @@ class Configuration:
     def settings(self) -> str:
         """`features target, num_leaves 31`, or `defaults`."""
         return numbers.settings(self.declared_settings) or "defaults"
+
+    @property
+    def import_paths(self) -> tuple[str, ...]:
+        """The algorithm, and the import paths in hyperparameters."""
+        return (self.algorithm, *notation.paths_in(self.hyperparameters))
 
     @property
     def declared_settings(self) -> dict[str, Scalar]:

@@ -183,14 +183,18 @@ class ClusterEngine(ExitStack):
             for encoder, encoded in by_encoder.items()
         }
         fitting = spec.part(FITTING)
-        algorithms = tuple(sorted({entrant.algorithm for entrant in configurations}))
+        algorithms = tuple(
+            sorted(
+                {path for entrant in configurations for path in entrant.import_paths}
+            )
+        )
         tasks = dict[str, Task]()
         for configuration in sweep.in_order(configurations, sets, brake):
             tasks[fingerprint(configuration, sets, spec)] = Task(
                 configuration,
                 shared[configuration.features],
                 fitting,
-                software(configuration.algorithm),
+                software(configuration.import_paths),
                 algorithms,
             )
 
@@ -236,7 +240,7 @@ def run_task(task: Task) -> Outcome:
     sweep.parse_one_at_a_time()
     _one_thread_each(threading.get_ident())
     configuration = task.configuration
-    if differing := differences(task.software, software(configuration.algorithm)):
+    if differing := differences(task.software, software(configuration.import_paths)):
         raise ClusterError(_worker(), differing, SAME_SOFTWARE)
     import_libraries(task.algorithms, task.spec.task)
     shared = task.shared
@@ -270,8 +274,8 @@ def _worker() -> str:
 
 
 @cache
-def software(algorithm: str) -> dict[str, str]:
-    """Return name → version or digest of what decides fits of an algorithm here."""
+def software(paths: tuple[str, ...]) -> dict[str, str]:
+    """Return name → version or digest of what decides fits of import paths here."""
     versions = {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "processor": platform.machine(),
@@ -279,11 +283,11 @@ def software(algorithm: str) -> dict[str, str]:
         "source of experiment-pipeline": _source_digest(),
     }
     try:
-        code = dict(code_of(algorithm))
+        code = dict(code_of(paths))
     except metadata.PackageNotFoundError:
         return versions
     if SOURCE in code:
-        versions[f"module of {algorithm}"] = (code.pop(SOURCE) or _ABSENT)[:13]
+        versions[f"module of {paths[0]}"] = (code.pop(SOURCE) or _ABSENT)[:13]
     return versions | {name: str(version) for name, version in code.items()}
 
 

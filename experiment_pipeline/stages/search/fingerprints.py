@@ -1,5 +1,6 @@
 """Fingerprints: a sha256 digest of all that decides a model, known before any fit."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.storage.provenance import installed_version
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.storage.run_code import own_code
+from experiment_pipeline.storage.run_code import SOURCE, own_code
 from experiment_pipeline.table.digests import sha256
 
 # scikit-learn's default. Simulated (190 positives of 4,000): calibration slope 1.11,
@@ -54,7 +55,7 @@ def fingerprint(
         weights=sets.weight_column,
         task=sets.task,
         classes=list(sets.classes or ()),
-        code=code_of(configuration.algorithm),
+        code=code_of(configuration.import_paths),
         folds=folds,
         directions=dict(sets.directions),
         algorithm=configuration.algorithm,
@@ -99,11 +100,22 @@ def _digest(rows: np.ndarray) -> str:
     return sha256(np.packbits(rows).tobytes())
 
 
-def code_of(algorithm: str) -> dict[str, Any]:
-    """Return the code of a fit: library → version, or a user's source → digest."""
+def code_of(paths: Sequence[str]) -> dict[str, Any]:
+    """Return the code of a fit: library → version, or a user's source → digest.
+
+    `paths`: the algorithm, and the import paths in its hyperparameters.
+    """
+    algorithm, *parts = paths
+    code = dict[str, str | None]()
     if is_own_estimator(algorithm):
-        return own_code(algorithm)
-    return {name: installed_version(name) for name in ALGORITHMS[algorithm].libraries}
+        code |= own_code(algorithm)
+    else:
+        libraries = ALGORITHMS[algorithm].libraries
+        code |= {name: installed_version(name) for name in libraries}
+    for path in parts:
+        for name, version in own_code(path).items():
+            code[f"{SOURCE} of {path}" if name == SOURCE else name] = version
+    return code
 
 
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> str | None:

@@ -48,7 +48,9 @@ def train_configurations(
     """Train as `FitEngine.train` says, `workers` at a time."""
     if not configurations:
         return
-    import_libraries((entrant.algorithm for entrant in configurations), spec.task)
+    import_libraries(
+        (path for one in configurations for path in one.import_paths), spec.task
+    )
     ordered = in_order(configurations, sets, brake)
     by_key = {configuration.key: configuration for configuration in ordered}
     parse_one_at_a_time()

@@ -6,7 +6,7 @@ rows. Models are stored by skops and load without this package.
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from experiment_pipeline.errors import (
     did_you_mean,
     listed,
 )
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec, Scalar, notation
 from experiment_pipeline.spec.algorithms import ALGORITHMS, NGRAMS, Estimator, competes
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
@@ -225,11 +225,9 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
         parameters = nested if "__" in name else direct
         parameters[name] = value
     try:
-        estimator = cls(**direct)
-        # A function may return a pipeline, whose steps have seeds and threads of their
-        # own.
-        is_function = not inspect.isclass(cls)
-        seeds = _seeds_and_threads(estimator, seed, deep=is_function)
+        made = {name: notation.value_of(value, _part) for name, value in direct.items()}
+        estimator = cls(**made)
+        seeds = _seeds_and_threads(estimator, seed)
         estimator.set_params(**nested, **seeds)
         if declared.path.startswith("sklearn."):
             estimator._validate_params()  # as each of its fits does, to begin with
@@ -244,8 +242,9 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
     return estimator
 
 
-def _seeds_and_threads(estimator: Any, seed: int, *, deep: bool) -> dict[str, Any]:
-    estimators = {"": estimator, **estimator.get_params(deep=deep)}
+def _seeds_and_threads(estimator: Any, seed: int) -> dict[str, Any]:
+    """Return them for an estimator and all its parts, such as steps of a pipeline."""
+    estimators = {"": estimator, **estimator.get_params(deep=True)}
     settings = dict[str, Any]()
     for name in estimators:
         owner, _, parameter = name.rpartition("__")
@@ -371,6 +370,16 @@ def estimator_class(path: str) -> type:
             return cls.__module__ == module_name
         return inspect.isclass(cls) and hasattr(cls, "fit") and hasattr(cls, "predict")
 
+    module_name = path.rpartition(".")[0]
+    cls: type = _imported(path, is_estimator)
+    if not is_estimator(cls):
+        problem = "it is not a class with fit and predict"
+        raise _unknown(path, problem, "name an estimator's class")
+    return cls
+
+
+def _imported(path: str, is_meant: Callable[[Any], bool]) -> Any:
+    """Return what is at a path; `is_meant`: whether a name is worth a suggestion."""
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -379,13 +388,30 @@ def estimator_class(path: str) -> type:
         remedy = "correct the path, or install its package"
         raise _unknown(path, problem, remedy) from error
     if not hasattr(module, name):
-        public = [public for public, _ in inspect.getmembers(module, is_estimator)]
+        public = [public for public, _ in inspect.getmembers(module, is_meant)]
         raise _unknown(path, f"{module_name} has no {name}", did_you_mean(name, public))
-    cls: type = getattr(module, name)
-    if not is_estimator(cls):
-        problem = "it is not a class with fit and predict"
+    return getattr(module, name)
+
+
+def _part(path: str) -> Any:
+    """Return a class or function within a hyperparameter; UnknownAlgorithm."""
+
+    def is_part(part: Any) -> bool:
+        return hasattr(part, "get_params") if inspect.isclass(part) else callable(part)
+
+    part = _imported(path, is_part)
+    if not is_part(part):
+        problem = "it is neither a class with get_params nor a function"
         raise _unknown(path, problem, "name an estimator's class")
-    return cls
+    if part.__name__ == "ColumnTransformer":
+        raise _unknown(
+            path,
+            "columns are encoded as numbers before an estimator gets them, and have no "
+            "names then",
+            "take it out: `features` of defs.yaml chooses or names an encoder, and "
+            "`preparation.function` makes columns",
+        )
+    return part
 
 
 def _unknown(path: str, problem: str, remedy: str) -> UnknownAlgorithm:

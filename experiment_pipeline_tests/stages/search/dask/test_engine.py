@@ -221,11 +221,11 @@ def test_a_configuration_that_kills_its_workers_fails_and_says_so(tmp_path):
 
 def test_a_worker_that_differs_stops_the_search(workers, tmp_path, monkeypatch):
     """By its address and each difference; nothing is fitted on it."""
-    expected = [software("linear") | {"scikit-learn": "0.1"}]
+    expected = [software(("linear",)) | {"scikit-learn": "0.1"}]
     monkeypatch.setattr(
         dask_engine,
         "software",
-        lambda algorithm: expected.pop() if expected else software(algorithm),
+        lambda paths: expected.pop() if expected else software(paths),
     )
     with pytest.raises(ClusterError, match=r"worker tcp://.*: scikit-learn .*has 0\.1"):
         by_workers(workers(tmp_path), experiment([one("linear")]), training_sets())
@@ -234,7 +234,7 @@ def test_a_worker_that_differs_stops_the_search(workers, tmp_path, monkeypatch):
 def test_each_difference_of_a_worker_is_named():
     """Python, processor, packages, the source of this package and of an estimator."""
     algorithm = f"{OWN}.Plain"
-    expected = software(algorithm)
+    expected = software((algorithm,))
     assert differences(expected, expected) == ""
     assert expected.keys() >= {
         "Python",
