@@ -37,6 +37,7 @@ from experiment_pipeline.intake.frames import table_or_place
 from experiment_pipeline.intake.raw_table import RawTable, parse
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.run_record import Trigger
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -168,7 +169,7 @@ class Exploration:
                 best = earlier
         return best
 
-    def evaluate(self) -> RunResult:
+    def evaluate(self, *, trigger: Trigger = "notebook") -> RunResult:
         """Evaluate the choice of the best exploration on the validation set; if all
         gates accept it, it is exported.
 
@@ -178,6 +179,7 @@ class Exploration:
         result = executed(
             best.named,
             summary=best.summary,
+            trigger=trigger,
             seconds=best.limits.seconds,
             workers=best.limits.workers,
             progress=best.limits.progress,

@@ -373,7 +373,7 @@ class Laboratory:
         assert tried is not None
         exploration = self.exploration(tried.claim)
         self.records.open(Opening(proposal, now(), user_name()))
-        result = exploration.evaluate()
+        result = exploration.evaluate(trigger="laboratory")
         self.records.end_opening(
             proposal, OpeningEnd(result.run_id, result.accepted, result.decision)
         )

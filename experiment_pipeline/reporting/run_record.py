@@ -22,7 +22,9 @@ from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
 EvidenceKind = Literal["challenger", "robustness", "split seed", "unknown", "next step"]
-Trigger = Literal["person", "schedule", "sensor", "command line", "notebook"]
+Trigger = Literal[
+    "person", "schedule", "sensor", "command line", "notebook", "laboratory"
+]
 # The text of an annotation is the column's meaning, in the database and its
 # documentation.
 Text = str | None
@@ -70,7 +72,7 @@ class RunFacts(RecordRow, table="runs"):
         "or it was cancelled; partial: it ended well without a decision",
     ] = None
     triggered_by: Annotated[
-        Trigger | None, "person, schedule, sensor, command line or notebook"
+        Trigger | None, "person, schedule, sensor, command line, notebook or laboratory"
     ] = None
     trigger_name: Annotated[Text, "name of the schedule or sensor, or the person's"] = (
         None

@@ -82,6 +82,7 @@ def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path):
     assert result.accepted
     assert "noise" in result.named.spec.exclude
     assert (len(ep.runs()), result.facts["looks"]) == (1, 1)
+    assert result.facts["triggered_by"] == "laboratory"
     with pytest.raises(InvalidExperiment, match="all 1 are spent"):
         laboratory.open(trees["proposal"])
     shown = render(page.page(laboratory))
