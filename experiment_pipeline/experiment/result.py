@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,6 +62,15 @@ class RunResult:
     refused: ExperimentPipelineError | None  # why nothing was exported
     # the index of the DataFrame that was given; None: rows are numbered from 0
     labels: pd.Index | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: of the assets those that are used here, and no model;
+        all else is read by the run's id where the result is used.
+        """
+        kept = {"rejected_rows", *_OF_CANDIDATE, *(f"{name}_set" for name in SETS)}
+        values = {name: self.values[name] for name in kept & self.values.keys()}
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**state, "values": values}
 
     @property
     def name(self) -> str:

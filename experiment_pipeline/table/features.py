@@ -7,7 +7,7 @@ or trained.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -135,6 +135,10 @@ _PRESERVED_BY: Mapping[str, Collection[Kind]] = {
 }
 
 
+def _in_defs_yaml(_: Location) -> str:
+    return "defs.yaml"
+
+
 @dataclass(frozen=True)
 class NamedColumns:
     """The columns that an experiment names, with their places.
@@ -144,7 +148,7 @@ class NamedColumns:
 
     spec: ExperimentSpec
     schema_text: str  # empty: the schema is not known yet
-    line_of: Callable[[Location], str] = lambda _: "defs.yaml"
+    line_of: Callable[[Location], str] = _in_defs_yaml
     schema_path: str = "schema.yaml"
     yaml_text: str = ""
 
@@ -152,6 +156,10 @@ class NamedColumns:
     def texts(self) -> tuple[str, str]:
         """The texts of defs.yaml and schema.yaml."""
         return self.yaml_text, self.schema_text
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The file and its lines are not pickled.
+        return {**self.__dict__, "line_of": _in_defs_yaml}
 
     def __repr__(self) -> str:
         return f"<NamedColumns of {self.spec.name}>"

@@ -67,7 +67,7 @@ _LEADERBOARD_COLUMNS = (
 )
 # The default columns of `runs`; score and baseline are those on the validation set.
 _RUNS_COLUMNS = [
-    "run",
+    "run_id",
     "experiment",
     "started_at",
     "triggered_by",
@@ -154,10 +154,11 @@ def runs(
 ) -> pd.DataFrame:
     """Return a row per run, the newest first; UnknownRun: the experiment has none.
 
-    >>> runs("flight_delay", status="accepted", since="2026-02-03")[["run", "version"]]
-            run version
-    0  00000002   v0003
-    1  00000001   v0002
+    >>> accepted = runs("flight_delay", status="accepted", since="2026-02-03")
+    >>> accepted[["run_id", "version"]]
+                      run_id version
+    0  00000002-flight_delay   v0003
+    1  00000001-flight_delay   v0002
 
     Only runs with one of the statuses, started at `since` or later and before `until`;
     times without a zone are UTC. A status is a word of the column, or the outcome that
@@ -543,7 +544,6 @@ def _selected_columns(frame: pd.DataFrame) -> pd.DataFrame:
     scores = [score_of(row, "validation") for row in plain_rows(frame)]
     texts = [score and str(score) for score in scores]
     selected = frame.assign(
-        run=frame["run_id"].str[:8],
         started_at=frame["started_at"].dt.floor("s"),
         score=pd.Series(texts, frame.index, dtype="str"),
         baseline=frame["validation_baseline"],

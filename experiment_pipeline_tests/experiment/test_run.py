@@ -5,6 +5,7 @@ Dagster.
 import functools
 import io
 import itertools
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -350,6 +351,14 @@ def test_a_result_stands_for_its_run():
     assert chosen.facts["chosen"] == "linear"
     assert {change.what for change in first.compare(later).changes} >= {"yaml"}
     assert len(ep.sensitivity(first, seeds=1, agree=str)) == 1
+    again = pickle.loads(pickle.dumps(first))
+    assert repr(again) == repr(first)
+    assert again.errors().equals(first.errors())
+    assert again.sets["test"].equals(first.sets["test"])
+    rows = table.drop(columns=["cost", "triage"])
+    predicted = again.candidate.predict(rows).predictions
+    assert predicted.equals(first.candidate.predict(rows).predictions)
+    assert len(pickle.dumps(first)) < len(pickle.dumps(first.values)) / 1.5
 
 
 def test_given_settings_replace_inferred_ones_in_the_text():

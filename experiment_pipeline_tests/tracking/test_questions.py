@@ -67,7 +67,7 @@ def test_runs_show_first_what_people_ask_first():
         "z", status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1)
     )
     shown = questions.runs()
-    assert (shown.shape, list(shown["run"])) == ((2, 10), ["00000000", "z"])
+    assert (shown.shape, list(shown["run_id"].str[:8])) == ((2, 10), ["00000000", "z"])
     assert shown["score"][0] == "roc_auc 0.5900 (0.5700 to 0.6100)"
     assert pd.isna(shown["score"][1])
     assert {"run_id", "cost", "choice_reason"} <= {*questions.runs(all_columns=True)}
