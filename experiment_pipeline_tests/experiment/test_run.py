@@ -188,13 +188,19 @@ def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now():
 
 
 def test_what_is_saved_is_the_same_experiment_for_dagster():
-    """Dagster trains nothing again, chooses the same configuration and publishes no
-    other version.
+    """Whatever the clock left out, Dagster trains nothing again, chooses the same
+    configuration and publishes no other version; only more seconds go on.
     """
+    table = scenario.table()
     given = {"schema": scenario.SCHEMA, "preparation": scenario.PREPARATION}
-    found = run(scenario.table(), name="visits", workers=1, **given)
+    given |= {"name": "visits", "workers": 1, "search": [MANY, {"algorithm": "dummy"}]}
+    late = itertools.chain([0.0], itertools.repeat(97.9))
+    with patch.object(run_module, "perf_counter", lambda: next(late)):
+        found = run(table, seconds=100, **given)
+    assert found.facts["not_started"] > 0
     folder = found.save("defs/visits")
-    assert runs.run_named(named_columns(folder)).success
+    by_dagster = runs.run_named(named_columns(folder))
+    assert by_dagster.success, by_dagster.failure
     first, second = ep.runs("visits", all_columns=True).to_dict("records")[::-1]
     assert first["reused"] == 0
     assert second["reused"] == second["trained"] == first["trained"]
@@ -202,6 +208,7 @@ def test_what_is_saved_is_the_same_experiment_for_dagster():
         "chosen",
         "test_score",
         "validation_score",
+        "not_started",
         "version",
         "looks",
         "schema_digest",
@@ -213,6 +220,9 @@ def test_what_is_saved_is_the_same_experiment_for_dagster():
     (folder / "schema.yaml").write_text("columns: {}")
     with pytest.raises(InvalidExperiment, match="holds something else"):
         found.save(folder)
+    longer = run(table, seconds=500, **given)
+    assert longer.facts["not_started"] == 0
+    assert longer.facts["trained"] > first["trained"]
 
 
 def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
@@ -241,28 +251,6 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
     *_, said = [line for line in caplog.messages if "of 500 seconds" in line]
     assert said.startswith("397 of 500 seconds are left")
     assert found.named.spec.budget.seconds == 500
-
-
-def test_a_rerun_concludes_the_same_search_whatever_the_clock_left_out():
-    """In a saved folder and by Dagster as well; only more seconds go on."""
-    table, many = scenario.table(), {"search": [MANY, {"algorithm": "dummy"}]}
-    late = itertools.chain([0.0], itertools.repeat(97.9))
-    with patch.object(run_module, "perf_counter", lambda: next(late)):
-        first = run(table, name="visits", workers=1, seconds=100, **many)
-    assert first.facts["not_started"] > 0
-    same = ("chosen", "test_score", "trained", "not_started")
-    expected = {name: first.facts[name] for name in same}
-
-    folder = first.save("defs/visits")
-    by_dagster = runs.run_named(named_columns(folder))
-    assert by_dagster.success, by_dagster.failure
-    saved = ep.runs("visits", all_columns=True).iloc[0]
-    assert {name: saved[name] for name in same} == expected
-    assert saved["reused"] == saved["trained"]
-
-    longer = run(table, name="visits", workers=1, seconds=500, **many)
-    assert longer.facts["not_started"] == 0
-    assert longer.facts["trained"] > first.facts["trained"]
 
 
 def test_a_model_that_is_not_good_enough_is_not_handed_out():

@@ -48,7 +48,7 @@ LONG = 240.0  # what a task takes that is to be met at work
 
 
 class Running:
-    """A scheduler for all tests of this file, and the workers of one test."""
+    """A scheduler for all tests of this file, with the workers that a test leaves."""
 
     def __init__(self, dask: DaskProcesses, certificates: Certificates) -> None:
         self.dask, self.certificates = dask, certificates
@@ -57,6 +57,14 @@ class Running:
 
     def connected(self) -> Iterator[Cluster]:
         return connected(self.engine, log=self.logged.append)
+
+    def workers(self, number: int) -> list[subprocess.Popen[bytes]]:
+        """So many workers of one thread: first those that earlier tests have left."""
+        alive = [worker for worker in self.dask.started[1:] if worker.poll() is None]
+        for surplus in alive[number:]:
+            self.dask.end(surplus)
+        missing = range(number - len(alive))
+        return [*alive[:number], *(self.dask.start_worker() for _ in missing)]
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +79,10 @@ def running(tmp_path_factory) -> Iterator[Running]:
 
 
 @pytest.fixture
-def dask(running: Running) -> Iterator[Running]:
-    """The cluster without a worker; those that a test starts end with it."""
+def dask(running: Running) -> Running:
+    """The cluster, which has logged nothing yet."""
     running.logged.clear()
-    yield running
-    for process in running.dask.started[1:]:
-        running.dask.end(process)
+    return running
 
 
 @pytest.fixture
@@ -131,21 +137,21 @@ def test_a_killed_worker_changes_no_model(dask: Running, tmp_path):
     ]
     spec, sets = experiment(search), training_sets()
     outcomes = dict[str, Outcome]()
-    killed, _ = dask.dask.start_worker(threads=2), dask.dask.start_worker(threads=2)
+    killed, _ = dask.workers(2)
     folder = SharedFolder(str(tmp_path / "storage"), "e", "run")
     with ClusterEngine(dask.connected, folder) as engine:
         for outcome in engine.train(configurations(spec), sets, spec):
             outcomes[outcome.key] = outcome
             if len(outcomes) == 2:
                 dask.dask.end(killed)
-        wait_until(lambda: engine.workers == 2, SOON)
+        wait_until(lambda: engine.workers == 1, SOON)
     assert essence(outcomes) == essence(train(spec, sets))
     assert any("is gone; Dask runs its fits again" in line for line in dask.logged)
 
 
 def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path):
     """It ends with its reason; the others come through, on the worker that is left."""
-    started = [dask.dask.start_worker() for _ in range(3)]
+    started = dask.workers(3)
     tasks = {"killer": noted_work.Work(noted, "killer", kills=True)} | work(noted, 9)
     with dask.connected() as cluster:
         wait_until(lambda: cluster.places() == 3, SOON)
@@ -165,7 +171,7 @@ def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
     """The second joins while the first is at work; then the first is told to end, and
     tasks take no time any more.
     """
-    first = dask.dask.start_worker()
+    (first,) = dask.workers(1)
     second: list[subprocess.Popen[bytes]] = []
     tasks = work(noted, 12, LONG)
 
@@ -186,18 +192,19 @@ def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
     assert ended(done) == set(tasks)
     assert noted_work.processes(noted) == {first.pid, second[0].pid}
     assert sum(noted_work.starts(noted).values()) <= len(tasks) + 1
+    first.wait(SOON)
 
 
 def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(
     dask: Running, noted: Path
 ):
-    """Ctrl-C, or a run that is cancelled on its page: its own error; fits that run are
+    """Ctrl-C, or a run that is cancelled on its page: its own error; a fit that runs is
     dropped.
     """
-    dask.dask.start_worker(threads=2)
+    dask.workers(1)
     # Processes that pytest-xdist starts ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    when(lambda: len(noted_work.starts(noted)) == 2, _thread.interrupt_main)
+    when(lambda: noted_work.starts(noted), _thread.interrupt_main)
     with dask.connected() as cluster:
         try:
             with pytest.raises(KeyboardInterrupt):
@@ -208,7 +215,7 @@ def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(
         after = noted_work.Work(noted, "after")
         after.release.touch()
         assert ended(run(cluster, {"after": after})) == {"after"}
-    assert noted_work.starts(noted).total() == 3
+    assert noted_work.starts(noted).total() == 2
 
 
 def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypatch):
@@ -246,7 +253,7 @@ def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
     """With an error that says what to do, in seconds; Dask adds no stack. The last
     test: it kills.
     """
-    worker = dask.dask.start_worker()
+    (worker,) = dask.workers(1)
 
     def leave() -> None:
         monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
