@@ -36,19 +36,19 @@ from experiment_pipeline_tests.bench.statistics_rows import (
 
 # How many simulations of a job are a matter of a second.
 FEW = {
-    **dict.fromkeys(GATES[::2], 30) | dict.fromkeys(GATES[2:3], 5),
+    **dict.fromkeys(GATES[::2], 15) | dict.fromkeys(GATES[2:3], 5),
     **dict.fromkeys(BASELINE[::3], 20),
     **dict.fromkeys(LOOKS[::2], 2),
     **dict.fromkeys(CHOICE, 4),
     **dict.fromkeys(statistics_sets.MEMBERSHIP, 3),
     **dict.fromkeys(statistics_folds.INTERVALS_OF_FOLDS[::3], 2),
-    **dict.fromkeys(NEW_ROWS_HELD, 4),
-    **dict.fromkeys(statistics_groups.GROUPS[:1], 4),
+    **dict.fromkeys(NEW_ROWS_HELD, 2),
+    **dict.fromkeys(statistics_groups.GROUPS[:1], 2),
     **dict.fromkeys(PROMISE[::4], 1),
     **dict.fromkeys(LATER[::4], 8),
-    **dict.fromkeys(MARKS[:-1], 12),
+    **dict.fromkeys(MARKS[:-1], 6),
     # Not those of long memory near the end: they miss their aim, see results.md.
-    **dict.fromkeys(statistics_coverage.COVERAGE[:-10:5], 20),
+    **dict.fromkeys(statistics_coverage.COVERAGE[:-10:5], 12),
 }
 
 
