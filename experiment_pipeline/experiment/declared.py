@@ -305,6 +305,10 @@ def _name_of(data: pd.DataFrame | str | Path) -> str:
 def _address(data: pd.DataFrame | str | Path, name: str) -> str:
     """Return path or URL of the table; a DataFrame is written once, by its digest."""
     if isinstance(data, pd.DataFrame):
+        if len(data) == 0:
+            raise errors.UnusableTable(
+                "the table", rule="it has no rows", fix="Give one that has rows."
+            )
         frame = data.reset_index(drop=True).rename(columns=str)
         path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
         if not path.exists():

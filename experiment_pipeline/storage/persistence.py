@@ -31,6 +31,8 @@ TRUSTED_TYPES: tuple[str, ...] = (
     # Contained in scikit-learn's CalibratedClassifierCV: plain attributes and NumPy.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    # Names of the parts of StackingClassifier and VotingClassifier: a mapping.
+    "sklearn.utils._bunch.Bunch",
     "numpy.asarray",
     "numpy.clip",
     "numpy.diff",

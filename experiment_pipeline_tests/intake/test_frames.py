@@ -167,3 +167,27 @@ def test_an_arrow_table_is_explored():
     search = [{"algorithm": "linear"}]
     found = ep.explore(table, "y", name="arrow", search=search, progress=False)
     assert found.leaderboard["key"].tolist() == ["linear"]
+
+
+@pytest.mark.usefixtures("storage")
+def test_a_table_without_rows_is_named_as_such():
+    """Not by the file in which it would be stored."""
+    with pytest.raises(UnusableTable, match="the table: it has no rows"):
+        ep.run(TABLE.iloc[:0], "x")
+
+
+@pytest.mark.usefixtures("storage", "quick")
+def test_labels_that_repeat_are_those_of_the_rows():
+    """Ranges in a column and two labels for all rows: each row has its own label."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=300)
+    labels = np.where(x > 0, "above", "below")
+    y = x + generator.normal(size=300)
+    table = pd.DataFrame({"x": x, "part": pd.cut(x, 4), "y": y}).set_axis(labels)
+    run = ep.run(
+        table, "y", name="labels", search=[{"algorithm": "linear"}], progress=False
+    )
+    for rows in [run.errors(), *run.sets.values()]:
+        assert (rows.index == np.where(rows["x"] > 0, "above", "below")).all()
+    parts = {str(part) for part in table["part"]}
+    assert set(run.sets["train"]["part"]) <= parts

@@ -7,6 +7,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import StackingRegressor, VotingRegressor
 
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import (
@@ -95,6 +96,17 @@ def test_bytes_between_fields_do_not_count():
         written.append(persistence.to_bytes(estimator))
     assert written[0] == written[1]
     assert persistence.from_bytes(written[0]).nodes_.tolist() == [(1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("several", [StackingRegressor, VotingRegressor])
+def test_estimators_of_several_parts_load_without_further_trust(several: type):
+    """The mapping of their parts' names is scikit-learn's."""
+    parts = [("mean", DummyRegressor()), ("median", DummyRegressor(strategy="median"))]
+    X = np.arange(10.0)[:, None]
+    fitted = several(parts).fit(X, X[:, 0])
+    stored = persistence.to_bytes(fitted)
+    assert persistence.untrusted_types(stored) == ()
+    assert np.array_equal(persistence.from_bytes(stored).predict(X), fitted.predict(X))
 
 
 def test_an_own_type_is_refused_unless_it_is_trusted():
