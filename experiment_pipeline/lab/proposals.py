@@ -13,6 +13,7 @@ from typing import Any
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead, did_you_mean
 from experiment_pipeline.experiment import declared
 from experiment_pipeline.spec.algorithms import ALGORITHMS
+from experiment_pipeline.spec.notation import paths_in
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.schema import shared_schema
@@ -34,7 +35,8 @@ _LONGEST_TEXT = 80
 _LONGEST_REASON = 1_000
 # No path, address, template or markup.
 _PLAIN = re.compile(r"[\w .,:;=+()%-]*")
-_SEED = re.compile(r"(^|_)(seed|random_state)$")
+# The name of a hyperparameter, also within a text in Python's notation.
+_SEED = re.compile(r"\b(\w+_)?(seed|random_state)\b")
 _Check = Callable[[Any, NamedColumns], None]
 
 
@@ -146,7 +148,8 @@ def _check_search(search: Any, named: NamedColumns) -> None:
                 hint = allowed_instead(key, list(_OF_AN_ENTRY))
                 raise _refused(f"{place}.{key}", "an agent may not give it", f"{hint}.")
         _plain(entry, place)
-        _check_path(entry.get("algorithm", ""), place, named)
+        for path in (entry.get("algorithm", ""), *paths_in(list(_texts(entry)))):
+            _check_path(path, place, named)
         _check_seeds(entry, place)
         configurations += _configurations(entry)
     if configurations > _MOST_CONFIGURATIONS:
@@ -174,14 +177,14 @@ def _configurations(entry: Mapping[str, Any]) -> float:
 def _check_seeds(entry: Mapping[str, Any], place: str) -> None:
     several = entry.get("configurations")
     listed = several if isinstance(several, list) else []
-    for values in (entry.get("hyperparameters"), *listed):
-        for name in values if isinstance(values, dict) else ():
-            if _SEED.search(name):
-                raise _refused(
-                    f"{place}.{name}",
-                    "seeds are not chosen: a lucky one is no better model",
-                    "Leave it out.",
-                )
+    texts = [*_texts(entry.get("hyperparameters")), *_texts(listed)]
+    for text in texts:
+        if seed := _SEED.search(text):
+            raise _refused(
+                f"{place}.{seed[0]}",
+                "seeds are not chosen: a lucky one is no better model",
+                "Leave it out.",
+            )
 
 
 def _check_path(path: Any, place: str, named: NamedColumns) -> None:

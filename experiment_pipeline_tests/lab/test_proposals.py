@@ -13,9 +13,9 @@ LINEAR = {"algorithm": "linear"}
 
 @pytest.fixture
 def named(tmp_path, monkeypatch, storage):
-    """The experiment of the person, who allows one estimator of their own."""
+    """The experiment of the person, who allows two estimators."""
     monkeypatch.chdir(tmp_path)
-    allowed = "modules: [sklearn.linear_model.Lasso]"
+    allowed = "modules: [sklearn.linear_model.Lasso, sklearn.ensemble.BaggingRegressor]"
     laboratories.declare(tmp_path, allowed)
     assert storage
     return with_schema(named_columns(tmp_path / "defs" / "made"))
@@ -36,6 +36,8 @@ def _search(**entry: object) -> dict:
         {"exclude": {"noise": "says nothing"}},
         {"search": [{"algorithm": "lightgbm"}], "monotone": {"useful": "increasing"}},
         {"halving": "off"},
+        {"search": [{"algorithm": "sklearn.ensemble.BaggingRegressor", "hyperparameters": {
+            "estimator": "sklearn.linear_model.Lasso(alpha=3)"}}]},
     ],
 )  # fmt: skip
 def test_searches_features_and_rules_may_be_proposed(named, change):
@@ -84,6 +86,11 @@ REFUSED = {
     "types": {"preparation": {"function": "os:system", "types": {}}},
     "transformer": {"features": "os:system"},
     "transformer map": {"features": {"transformer": "shutil:rmtree"}},
+    "nested": _search(hyperparameters={"estimator": "sklearn.svm.SVR(C=2)"}),
+    "nested function": _search(hyperparameters={
+        "x": "sklearn.linear_model.Lasso(callback=os.remove)"}),
+    "nested seed": _search(hyperparameters={
+        "x": "sklearn.linear_model.Lasso(random_state=3)"}),
     # paths, addresses, templates, markup
     "path": _search(hyperparameters={"train_dir": "/etc"}),
     "parent": _search(hyperparameters={"x": "../../etc"}),
