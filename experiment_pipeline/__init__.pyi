@@ -28,6 +28,12 @@ from .errors import (
 from .errors import (
     UnusableTable as UnusableTable,
 )
+from .experiment.estimator import (
+    ExperimentClassifier as ExperimentClassifier,
+)
+from .experiment.estimator import (
+    ExperimentRegressor as ExperimentRegressor,
+)
 from .experiment.explore import (
     Exploration as Exploration,
 )

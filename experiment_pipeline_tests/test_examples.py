@@ -53,7 +53,7 @@ def test_the_first_ten_minutes_in_a_notebook(tmp_path):
     """Each cell of the page runs as it stands, but for the seconds."""
     page = (DOCS / "start" / "notebook.md").read_text(encoding="utf-8")
     cells = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(cells) == 4
+    assert len(cells) == 5
     names: dict = {}
     for cell in cells:
         exec(re.sub(r"(seconds[=(])\d+", r"\g<1>1", cell), names)

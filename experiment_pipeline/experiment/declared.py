@@ -209,15 +209,7 @@ def drafted(
 
     `settings` replace what the draft infers. Raises InvalidExperiment.
     """
-    given = {key: as_yaml(value, key) for key, value in settings.items()}
-    given = _in_full(given)
-    for key, example in _MAPPINGS.items():
-        if not isinstance(given.get(key, {}), Mapping):
-            raise errors.InvalidExperiment(
-                key,
-                rule=f"{given[key]!r} is not a mapping",
-                fix=f"Write one, such as {example}.",
-            )
+    given = as_written(settings)
     name = name or _name_of(data)
     if not re.fullmatch(NAME, name):  # before it becomes part of a path
         raise errors.InvalidExperiment(
@@ -241,6 +233,23 @@ def drafted(
     draft = _draft(name, url, options, given)
     file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
+
+
+def as_written(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a call as they are written in YAML.
+
+    Raises InvalidExperiment: one that is a mapping has another type.
+    """
+    written = {key: as_yaml(value, key) for key, value in settings.items()}
+    written = _in_full(written)
+    for key, example in _MAPPINGS.items():
+        if not isinstance(written.get(key, {}), Mapping):
+            raise errors.InvalidExperiment(
+                key,
+                rule=f"{written[key]!r} is not a mapping",
+                fix=f"Write one, such as {example}.",
+            )
+    return written
 
 
 def _in_full(settings: Mapping[str, Any]) -> dict[str, Any]:

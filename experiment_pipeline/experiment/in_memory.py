@@ -129,6 +129,7 @@ def run_experiment(
     schema: str | None = None,
     models: ModelsInMemory | None = None,
     by_hand: ChoiceByHand | None = None,
+    until: str | None = None,
     log: Log = lambda _: None,
     **settings: Any,
 ) -> ExperimentRun:
@@ -148,6 +149,7 @@ def run_experiment(
             reused.
         by_hand: the configuration chosen by a person; None: the rule of `choice`
             decides.
+        until: the last stage to run, such as `leaderboard`; None: all.
         log: called with each log line of the run.
         settings: keys of defs.yaml; missing keys are inferred from the table.
 
@@ -166,7 +168,9 @@ def run_experiment(
     reporter = Silent(_CallbackLog(log))
     budget = RunBudget(spec.budget.seconds, lambda: perf_counter() - began)
     run = Run(named, store, reporter, budget, by_hand=by_hand, delivered=raw)
-    finished = run_stages(run, lambda _, outcome: outcome.log_to(reporter.log))
+    finished = run_stages(
+        run, lambda _, outcome: outcome.log_to(reporter.log), until=until
+    )
     evaluation = store.results.get("validation_report")
     if finished.refused is not None and (
         evaluation is None or evaluation.report.accepted
@@ -191,8 +195,12 @@ def declare(
     data: pd.DataFrame | Data | str | Path,
     target: str,
     settings: Mapping[str, Any],
+    *,
+    always_infer: bool = False,
 ) -> tuple[RawTable, ExperimentSpec]:
-    """Read the table, and infer the settings that are missing."""
+    """Read the table, and infer the settings that are missing; without `always_infer`,
+    nothing where task, split, search and metric are given.
+    """
     source: dict[str, Any] = {}
     if not isinstance(data, Data | str | Path):
         data = as_pandas(data)
@@ -203,7 +211,8 @@ def declare(
         source = address.model_dump(mode="json", exclude_unset=True)
         raw = parse(read_source(address), address)
     declared = {"target": target, **settings, "data": source or None}
-    if not {"task", "split", "search", "metric"} - settings.keys():
+    is_complete = {"task", "split", "search", "metric"} <= settings.keys()
+    if is_complete and not always_infer:
         return raw, spec_from(name, declared)
     wishes = Wishes(
         target=target,
