@@ -310,7 +310,6 @@ class Exploration:
         return document.fragment(document.Section(f"{self.name}: {_NOT_YET}", blocks))
 
 
-@with_settings
 def difference_in_words(metric: str, change: Interval) -> str:
     """`better`, `worse`, or `not yet a difference`."""
     if change.low <= 0 <= change.high:
@@ -319,6 +318,7 @@ def difference_in_words(metric: str, change: Interval) -> str:
     return "better" if is_gain else "worse"
 
 
+@with_settings
 def explore(
     data: Any,
     target: str | None = None,
