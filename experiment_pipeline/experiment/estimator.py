@@ -41,7 +41,7 @@ from experiment_pipeline.stages.validation_report.judged_model import exported_t
 from experiment_pipeline.table.schema import shared_schema
 
 
-class _Search(BaseEstimator):
+class _SearchEstimator(BaseEstimator):
     def __init__(
         self,
         *,
@@ -113,7 +113,7 @@ class _Search(BaseEstimator):
         return pd.DataFrame(array).add_prefix("x").infer_objects()
 
 
-class ExperimentClassifier(ClassifierMixin, _Search):
+class ExperimentClassifier(ClassifierMixin, _SearchEstimator):
     """A classifier that searches as `experiment_pipeline.explore` does, when it is
     fitted.
 
@@ -149,7 +149,7 @@ class ExperimentClassifier(ClassifierMixin, _Search):
         return probabilities[:, np.argsort(self.pipeline_.classes_)]
 
 
-class ExperimentRegressor(RegressorMixin, _Search):
+class ExperimentRegressor(RegressorMixin, _SearchEstimator):
     """A regressor that searches when it is fitted; all else as
     `ExperimentClassifier`.
     """
