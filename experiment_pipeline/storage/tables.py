@@ -8,6 +8,7 @@ column, onto maps.
 """
 
 import base64
+import datetime as dt
 import functools
 import io
 import json
@@ -208,6 +209,10 @@ def _plain_cells(name: object, column: pd.Series) -> str:
         return f"table = pd.concat([{rest}, {columns}], axis=1)"
     if kind_of_type(column.dtype) == "complex":
         return f"{cells} = {cells}.abs()"
+    is_date = column.map(lambda cell: isinstance(cell, dt.date))
+    if is_date.sum() > column.notna().sum() / 2:
+        options = 'format="mixed", errors="coerce", utc=True'
+        return f"{cells} = pd.to_datetime({cells}, {options})"
     numbers = pd.to_numeric(column.astype("str"), errors="coerce")
     if numbers.notna().sum() > column.notna().sum() / 2:
         return f'{cells} = pd.to_numeric({cells}, errors="coerce")'

@@ -94,6 +94,10 @@ UNFIT: dict[str, tuple[pd.DataFrame, str]] = {
         "str in row 0: 'n/a', float in row 1: 1.5",
     ),
     "texts and a number": (with_x([1, *WORDS[1:]]), "int in row 0: 1, str in row 1"),
+    "dates and a text": (
+        with_x(["?", *pd.date_range("2024", periods=ROWS - 1)]),
+        r"str in row 0: '\?', Timestamp in row 1",
+    ),
     "objects": (with_x([object() for _ in X]), "object in row 0: <object"),
     "complex": (with_x(X + 1j), "its type complex128"),
     "names of several levels": (pd.concat({"a": TABLE}, axis=1), "not a text"),
@@ -125,6 +129,8 @@ def test_cells_that_do_not_fit_are_shown_with_the_code_that_helps(kind: str):
     namespace = {"table": table.copy(), "pd": pd}
     exec(refused.value.fix.removeprefix("Run "), namespace)
     mended = as_pandas(namespace["table"])
+    if kind == "dates and a text":
+        assert str(mended["x"].dtype).startswith("datetime64")
     assert len(from_parquet(to_parquet(mended))) == ROWS
 
 
