@@ -33,11 +33,17 @@ from experiment_pipeline.experiment.in_memory import (
 from experiment_pipeline.intake.frames import as_pandas
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.halving import workers_of
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.validation_report.judged_model import exported_threshold
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.thresholds import (
+    scoring_threshold,
+    threshold_value,
+)
 from experiment_pipeline.table.schema import shared_schema
 
 
@@ -173,14 +179,16 @@ def _fitted_on_all(explored: ExperimentRun, store: ModelsInMemory) -> Pipeline:
     chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
     chosen = chosen.calibrated(board, store, sets, spec)
     rows = explored.validated.validated
-    threshold = exported_threshold(spec, chosen.predicted(sets))
+    threshold = None
+    if spec.task == "binary":
+        threshold = _threshold(spec, chosen.predicted(sets))
     signature = Signature(
         task=spec.task,
         target=spec.target,
         features={name: str(rows[name].dtype) for name in sets.features},
         classes=sets.classes,
         positive_class=sets.classes[-1] if sets.classes else None,
-        threshold=None if threshold is None else threshold.value,
+        threshold=threshold,
     )
     model = Model(
         name=spec.name,
@@ -191,3 +199,12 @@ def _fitted_on_all(explored: ExperimentRun, store: ModelsInMemory) -> Pipeline:
         examples=rows.head(1),
     )
     return model.sklearn
+
+
+def _threshold(spec: ExperimentSpec, test: SetPrediction) -> float:
+    """Return the cheapest threshold, or the best for the metric; 0.5 where nothing
+    depends on it, as scikit-learn's classifiers decide.
+    """
+    if spec.costs is not None:
+        return threshold_value(exported_threshold(spec, test))
+    return scoring_threshold(spec.metric_names, test.y, test.prediction, test.weights)
