@@ -200,6 +200,10 @@ def _kinds(column: pd.Series) -> str:
 def _plain_cells(name: object, column: pd.Series) -> str:
     """Return the line of Python that makes a column's cells plain."""
     cells = f"table[{name!r}]"
+    if kind_of_type(column.dtype) == "complex":
+        return f"{cells} = {cells}.abs()"
+    if not holds_objects(column):
+        return f"{cells} = np.asarray({cells})"
     if (
         kind_of(column) == "nested"
         and not column.map(lambda c: isinstance(c, set)).any()
@@ -207,16 +211,23 @@ def _plain_cells(name: object, column: pd.Series) -> str:
         rest = f"table.drop(columns={name!r})"
         columns = f"{cells}.apply(pd.Series).add_prefix({f'{name}_'!r})"
         return f"table = pd.concat([{rest}, {columns}], axis=1)"
-    if kind_of_type(column.dtype) == "complex":
-        return f"{cells} = {cells}.abs()"
+    texts = [str(cell) for cell in column]
+    if texts != [*map(_without_surrogates, texts)]:
+        code = 'lambda text: str(text).encode(errors="replace").decode()'
+        return f'{cells} = {cells}.map({code}, na_action="ignore")'
     is_date = column.map(lambda cell: isinstance(cell, dt.date))
     if is_date.sum() > column.notna().sum() / 2:
         options = 'format="mixed", errors="coerce", utc=True'
         return f"{cells} = pd.to_datetime({cells}, {options})"
-    numbers = pd.to_numeric(column.astype("str"), errors="coerce")
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
     if numbers.notna().sum() > column.notna().sum() / 2:
         return f'{cells} = pd.to_numeric({cells}, errors="coerce")'
     return f'{cells} = {cells}.astype("str")'
+
+
+def _without_surrogates(text: str) -> str:
+    """Return a text with `?` in place of halves of characters, as JSON may hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _refused(name: object, rule: str, code: str) -> UnusableTable:

@@ -142,7 +142,7 @@ MIXED, UNKNOWN, NAMES = (
     ("frame", "message"),
     [
         *(
-            (one_column(pd.Series(one, ROWS, object)), "'x'.*its objects")
+            (one_column(pd.Series(one, ROWS, object)), "'x'.*its cells")
             for one in MIXED
         ),
         *((one_column(one), r"'x'.*type (complex|Sparse)") for one in UNKNOWN),
