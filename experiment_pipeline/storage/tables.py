@@ -204,25 +204,28 @@ def _plain_cells(name: object, column: pd.Series) -> str:
         return f"{cells} = {cells}.abs()"
     if not holds_objects(column):
         return f"{cells} = np.asarray({cells})"
-    if (
-        kind_of(column) == "nested"
-        and not column.map(lambda c: isinstance(c, set)).any()
-    ):
+    has_sets = column.map(lambda cell: isinstance(cell, set)).any()
+    if kind_of(column) == "nested" and not has_sets:
         rest = f"table.drop(columns={name!r})"
         columns = f"{cells}.apply(pd.Series).add_prefix({f'{name}_'!r})"
         return f"table = pd.concat([{rest}, {columns}], axis=1)"
+    return f"{cells} = {_plain_scalars(cells, column)}"
+
+
+def _plain_scalars(cells: str, column: pd.Series) -> str:
+    """Return the expression that makes cells of one value each plain."""
     texts = [str(cell) for cell in column]
     if texts != [*map(_without_surrogates, texts)]:
         code = 'lambda text: str(text).encode(errors="replace").decode()'
-        return f'{cells} = {cells}.map({code}, na_action="ignore")'
+        return f'{cells}.map({code}, na_action="ignore")'
     is_date = column.map(lambda cell: isinstance(cell, dt.date))
     if is_date.sum() > column.notna().sum() / 2:
         options = 'format="mixed", errors="coerce", utc=True'
-        return f"{cells} = pd.to_datetime({cells}, {options})"
+        return f"pd.to_datetime({cells}, {options})"
     numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
     if numbers.notna().sum() > column.notna().sum() / 2:
-        return f'{cells} = pd.to_numeric({cells}, errors="coerce")'
-    return f'{cells} = {cells}.astype("str")'
+        return f'pd.to_numeric({cells}, errors="coerce")'
+    return f'{cells}.astype("str")'
 
 
 def _without_surrogates(text: str) -> str:
