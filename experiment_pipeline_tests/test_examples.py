@@ -133,7 +133,7 @@ def test_what_the_skill_tells_agents_runs(tmp_path):
     assert "seconds=20" in python
     names: dict[str, Any] = {}
     exec(python.replace("seconds=20", "search='linear'"), names)
-    assert "not yet evaluated: `.evaluate()`" in repr(names["churn"])
+    assert "not yet evaluated: .evaluate()" in repr(names["churn"])
     assert "to before: worse" in repr(names["simpler"])
     names["result"].save(tmp_path / "defs" / "churn")
     for line in commands.splitlines():
