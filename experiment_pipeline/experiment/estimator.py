@@ -130,9 +130,10 @@ class ExperimentClassifier(ClassifierMixin, _SearchEstimator):
     `metric` ranks the configurations, `search` names the algorithms to try, `seconds`
     limit `fit`, `settings` are other keys of defs.yaml; what is missing is inferred.
     Fitted: `leaderboard_` has a row per configuration, `pipeline_` is a scikit-learn
-    pipeline for rows as delivered. Of two classes it predicts by the threshold that an
-    exported model would have. `fit` raises as `explore`: DataError where a
-    column reveals the target, or rows are too few.
+    pipeline for rows as delivered. Of two classes it predicts by the threshold that is
+    cheapest by `costs`, or best for the metric; 0.5 if nothing depends on it. `fit`
+    raises as `explore`: DataError where a column reveals the target, or rows are too
+    few.
     """
 
     def fit(self, X: Any, y: Any) -> Self:

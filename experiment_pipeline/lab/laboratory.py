@@ -41,7 +41,6 @@ from experiment_pipeline.lab.records import (
     OpeningEnd,
     ProposedChange,
     Request,
-    TestScore,
     Tried,
     known,
 )
@@ -195,18 +194,18 @@ class Laboratory:
         exploration = self.exploration(claim, before=before)
         board = exploration.board
         change = exploration.change_at(self._level)
-        verdict = _verdict(board.metric, change)
         return ExplorationEnd(
             outcome="explored",
             seconds=0.0,
-            words=verdict,
+            words=_verdict(board.metric, change),
             chosen=board.chosen,
             ranked=int(board.rows["rank"].notna().sum()),
             metric=board.metric,
-            score=_score(board.score),
+            score=board.score,
             compared_with=BASE if best is None else best.proposal,
-            difference=None if change is None else _score(change),
-            is_best=verdict.startswith("better"),
+            difference=change,
+            is_best=change is not None
+            and difference_in_words(board.metric, change) == "better",
             leaderboard=_without_scores(exploration),
             outlook=[*_outlook(exploration)],
         )
@@ -278,10 +277,11 @@ class Laboratory:
         if proposal == BASE:
             rows = plain_rows(self.base.leaderboard.head(_SHOWN_ROWS))
             return {"proposal": BASE, "leaderboard": [*map(_without_missing, rows)]}
-        end = self._end_of(proposal)
+        _, end = self._ranked(proposal)
         return {"proposal": proposal, "leaderboard": list(end.leaderboard)}
 
-    def _end_of(self, proposal: str) -> ExplorationEnd:
+    def _ranked(self, proposal: str) -> tuple[Claim, ExplorationEnd]:
+        """Return the last exploration of a proposal, if it has a leaderboard."""
         known(self.records.proposals(), proposal)
         tried = self._last_tried(proposal)
         if tried is None or tried.end is None or tried.end.score is None:
@@ -290,11 +290,12 @@ class Laboratory:
                 rule="it has no leaderboard yet",
                 fix="Explore it first.",
             )
-        return tried.end
+        return tried.claim, tried.end
 
     def shortfall(self, proposal: str) -> Answer:
         """What more rows, time or other labels may bring to an explored proposal."""
-        return {"proposal": proposal, "outlook": list(self._end_of(proposal).outlook)}
+        _, end = self._ranked(proposal)
+        return {"proposal": proposal, "outlook": list(end.outlook)}
 
     def compare(self, proposal: str, other: str = BASE) -> Answer:
         """Which of two explored proposals is better, if that can be told."""
@@ -307,10 +308,8 @@ class Laboratory:
     def _of_proposal(self, proposal: str) -> Exploration:
         if proposal == BASE:
             return self.base
-        self._end_of(proposal)
-        tried = self._last_tried(proposal)
-        assert tried is not None
-        return self.exploration(tried.claim)
+        claim, _ = self._ranked(proposal)
+        return self.exploration(claim)
 
     def budget(self) -> Answer:
         """Explorations, seconds, money and looks that are left."""
@@ -343,7 +342,7 @@ class Laboratory:
 
     def request_opening(self, proposal: str, reason: str, agent: str) -> Answer:
         """Keep the wish that a person evaluates a proposal on the validation set."""
-        self._end_of(proposal)
+        self._ranked(proposal)
         text = proposals.checked_reason(reason)
         self.records.request(Request(proposal, now(), agent, text))
         return {
@@ -369,9 +368,7 @@ class Laboratory:
                 rule=f"all {self.spec.lab.looks} are spent",
                 fix="Raise it in defs.yaml: each further look needs a clearer result.",
             )
-        tried = self._last_tried(proposal)
-        assert tried is not None
-        exploration = self.exploration(tried.claim)
+        exploration = self._of_proposal(proposal)
         self.records.open(Opening(proposal, now(), user_name()))
         result = exploration.evaluate(trigger="laboratory")
         self.records.end_opening(
@@ -431,10 +428,6 @@ def _outlook(exploration: Exploration) -> Iterator[str]:
 def level_of_each(explorations: int) -> float:
     """Return the level at which so many differences hold together (Bonferroni)."""
     return 1 - (1 - LEVEL) / explorations
-
-
-def _score(interval: Interval) -> TestScore:
-    return TestScore(interval.estimate, interval.low, interval.high)
 
 
 def _told_error(error: errors.ExperimentPipelineError) -> str:

@@ -8,7 +8,7 @@ In: the records of a laboratory. Out: a `Document`; `write` puts it beside the r
 from collections.abc import Iterator, Sequence
 
 from experiment_pipeline.lab.laboratory import Laboratory
-from experiment_pipeline.lab.records import LaboratoryRecords, TestScore, Tried
+from experiment_pipeline.lab.records import LaboratoryRecords, Tried
 from experiment_pipeline.reporting import charts, document, numbers
 from experiment_pipeline.reporting.charts import (
     GOOD,
@@ -23,7 +23,7 @@ from experiment_pipeline.reporting.charts import (
     Points,
     Span,
 )
-from experiment_pipeline.statistics.interval import LEVEL
+from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.storage.entries import linked_page
 from experiment_pipeline.storage.files import storage_root, write_bytes
@@ -109,7 +109,7 @@ def _noise_floor(metric: str, tried: Sequence[Tried]) -> Iterator[Mark]:
 
 
 def _best_so_far(
-    metric: str, base: float, scored: Sequence[tuple[int, TestScore]]
+    metric: str, base: float, scored: Sequence[tuple[int, Interval]]
 ) -> list[Mark]:
     best = base
     marks = [Mark(0, base)]

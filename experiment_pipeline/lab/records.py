@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidExperiment
 from experiment_pipeline.spec.operation import LabBudget
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.records import Journals, from_json, now, to_json
 
@@ -51,15 +52,6 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class TestScore:
-    """A number with its interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class ExplorationEnd:
     """What came of an exploration; scores are those of the test rows.
 
@@ -72,9 +64,9 @@ class ExplorationEnd:
     chosen: str = ""  # the key of the configuration
     ranked: int = 0
     metric: str = ""
-    score: TestScore | None = None
+    score: Interval | None = None
     compared_with: str = ""  # the proposal that was best before
-    difference: TestScore | None = None  # to it, paired, at the level of all
+    difference: Interval | None = None  # to it, paired, at the level of all
     is_best: bool = False  # better than the best before
     leaderboard: Sequence[Mapping[str, Any]] = ()  # without scores
     outlook: Sequence[str] = ()  # what more rows, time or other labels may bring
@@ -261,7 +253,9 @@ class LaboratoryRecords(Journals):
         return from_json(kind, content, damage)
 
     def _create(self, name: str, record: object) -> bool:
-        return files.create_exclusive(self.folder / f"{name}.json", to_json(record))
+        # Bounds may be infinite.
+        content = to_json(record, not_finite="strings")
+        return files.create_exclusive(self.folder / f"{name}.json", content)
 
 
 def _end_of(claim: Claim) -> str:

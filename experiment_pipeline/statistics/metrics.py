@@ -41,10 +41,10 @@ from experiment_pipeline.statistics.interval import (
 # scikit-learn clips probabilities and targets by the same amount.
 EPSILON = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
-# A fixed list keeps the number of names small; twice the loss at level .5 is mae.
 _DECLARE = (
     'write @experiment_pipeline.metric(greater_is_better=…, takes="labels") above it'
 )
+# A fixed list keeps the number of names small; twice the loss at level .5 is mae.
 PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
 
 METRICS: dict[str, "Metric"] = {}
