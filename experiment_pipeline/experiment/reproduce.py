@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.errors import InvalidModel, imported
 from experiment_pipeline.experiment.in_memory import ExperimentRun, Log, run_experiment
 from experiment_pipeline.prediction.rows import TOLERANCE
 from experiment_pipeline.spec import Data, notation
@@ -123,7 +123,9 @@ def reproduce(
 
 
 def _own_code(settings: Mapping[str, Any]) -> list[str]:
-    """`ExperimentSpec.import_paths` without an import, and without scikit-learn's."""
+    """`ExperimentSpec.import_paths` without those that scikit-learn defines; only its
+    modules are imported here.
+    """
     names = [entry["algorithm"] for entry in settings["search"]]
     names += notation.paths_in(settings["search"])
     names += [part["metric"] for part in (settings, *settings.get("acceptance", ()))]
@@ -131,7 +133,18 @@ def _own_code(settings: Mapping[str, Any]) -> list[str]:
     names.append(settings.get("preparation", {}).get("function") or "")
     names.append((settings.get("features") or {}).get("transformer", ""))
     paths = [name for name in names if "." in name or ":" in name]
-    return [path for path in paths if not path.startswith("sklearn.")]
+    return [path for path in paths if not _is_of_scikit_learn(path)]
+
+
+def _is_of_scikit_learn(path: str) -> bool:
+    """Whether scikit-learn defines what is at a path: its modules also have names of
+    others, such as `sklearn.utils._testing.check_output`, which starts programs.
+    """
+    if not path.startswith("sklearn."):
+        return False
+    module_name, _, name = path.replace(":", ".").rpartition(".")
+    found = imported(f"{module_name}:{name}", path, "class or function")
+    return str(getattr(found, "__module__", "")).startswith("sklearn.")
 
 
 def _compared(

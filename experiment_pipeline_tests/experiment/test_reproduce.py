@@ -230,13 +230,18 @@ def test_own_code_runs_as_it_was_saved_and_only_if_it_is_trusted(tmp_path, monke
     )
 
 
-def test_code_within_a_hyperparameter_is_to_be_trusted(forge: Forge):
-    """A forged version runs none, however deep it is named."""
-    part = '{a: "[sklearn.svm.SVC(kernel=os.system)]"}'
+@pytest.mark.parametrize(
+    "function", ["os.system", "sklearn.utils._testing.check_output"]
+)
+def test_code_within_a_hyperparameter_is_to_be_trusted(forge: Forge, function: str):
+    """A forged version runs none, however deep it is named, nor by the name that a
+    module of scikit-learn has for it.
+    """
+    part = f'{{a: "[sklearn.svm.SVC(kernel={function})]"}}'
     forged = forge(
         {"hyperparameters.yaml": ("hyperparameters: {}", f"hyperparameters: {part}")}
     )
-    with pytest.raises(InvalidModel, match=r"os\.system"):
+    with pytest.raises(InvalidModel, match=f"not part of .*: {function}\n"):
         module.reproduce(forged, *AS_EXPORTED)
 
 
