@@ -148,7 +148,7 @@ def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
         run.warn_of_memory("data_analysis", raw_data.frame)
         prepared = prepared_rows(raw_data, run.named)
         run.store.prepared[spec.name, raw_data.digest] = prepared
-        analysis, rows = analyse_prepared(prepared, spec)
+        analysis, rows = analyse_prepared(prepared, spec, run.named.dictionary)
         contents = {
             ANALYSIS: lambda: analysis.to_json().encode(),
             MARKDOWN: lambda: analysis_page.markdown_report(analysis, spec).encode(),

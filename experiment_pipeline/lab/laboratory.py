@@ -123,7 +123,9 @@ class Laboratory:
         sets = prepared_rows(raw, self.base.named).sets
         frame = some_rows(raw.frame, np.flatnonzero(sets.isin(["train", "test"])))
         seen = replace(raw, frame=frame, digest="")
-        analysis, _ = analyse_prepared(prepared_rows(seen, self.base.named), spec)
+        named = self.base.named
+        prepared = prepared_rows(seen, named)
+        analysis, _ = analyse_prepared(prepared, spec, named.dictionary)
         return [
             {
                 "code": finding.code,

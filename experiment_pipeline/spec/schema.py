@@ -1,4 +1,6 @@
-"""The keys of schema.yaml: those of pandera; a typo is an error."""
+"""The keys of schema.yaml: those of pandera, and the dictionary of columns; a typo is
+an error.
+"""
 
 import datetime as dt
 import re
@@ -14,7 +16,7 @@ from pydantic import (
 )
 
 from experiment_pipeline.errors import did_you_mean
-from experiment_pipeline.spec.models import Closed, Location, impossible
+from experiment_pipeline.spec.models import Closed, Location, duration, impossible
 
 Settings = dict[str, Any]
 # pandera's keys that are documentation, and keys that would change how rows are
@@ -185,9 +187,68 @@ def _both_notations(raw: Any) -> Any:
 ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
 
 
-class Column(ColumnChecks):
-    """The rules of one column; checks may be beside the other keys, or under
-    `checks`.
+AT_PREDICTION, NEVER = "at prediction", "never"
+
+
+def _moment(when: Any) -> Any:
+    if when in (AT_PREDICTION, NEVER):
+        return when
+    try:
+        after = duration(str(when))
+    except ValueError:
+        raise ValueError(
+            f"{when!r} is not when a value is known; write {AT_PREDICTION}, {NEVER}, "
+            "or how long after the prediction, such as '30 days'"
+        ) from None
+    return str(when) if after.value else AT_PREDICTION
+
+
+class Meaning(Words):
+    """What people know about a column; it decides nothing about which rows are
+    valid.
+    """
+
+    title: str | None = Field(None, description="A name for readers")
+    description: str | None = Field(None, description="What a value means")
+    unit: str | None = Field(None, description="Of its numbers: EUR, kg, minutes")
+    owner: str | None = Field(None, description="Who answers questions about it")
+    personal: bool = Field(False, description="Personal data, such as an address")
+    protected: bool = Field(
+        False,
+        description="No one may be treated worse by it, such as sex or origin",
+    )
+    known: Annotated[str, BeforeValidator(_moment)] = Field(
+        AT_PREDICTION,
+        description="When a value is known: at prediction, a duration after it such "
+        "as '30 days', or never",
+    )
+
+    @property
+    def in_words(self) -> str:
+        """`Weight of the animal, in g`; empty: nothing is said."""
+        text = (self.description or self.title or "").strip().rstrip(".")
+        if self.unit:
+            text = f"{text}, in {self.unit}" if text else f"in {self.unit}"
+        return text
+
+    @property
+    def sensitive(self) -> str:
+        """`personal`, `protected`, or both; empty: it is neither."""
+        return " and ".join(k for k in ("personal", "protected") if getattr(self, k))
+
+    @property
+    def when_late(self) -> str:
+        """When it is known, if that is later than the prediction; else empty."""
+        if self.known == AT_PREDICTION:
+            return ""
+        if self.known == NEVER:
+            return "never known"
+        return f"known {self.known.lstrip('+ ')} after the prediction"
+
+
+class Column(ColumnChecks, Meaning):
+    """The rules of one column and what it means; checks may be beside the other keys,
+    or under `checks`.
     """
 
     dtype: str | None = None
@@ -207,7 +268,8 @@ class Column(ColumnChecks):
 
     def for_pandera(self) -> Settings:
         """The column with its checks in pandera's list notation."""
-        rules = self.stated(self.model_fields_set - _COLUMN_CHECKS.keys())
+        not_rules = _COLUMN_CHECKS.keys() | Meaning.model_fields.keys()
+        rules = self.stated(self.model_fields_set - not_rules)
         checks = [check.for_pandera(name) for name, check in self.all_checks()]
         return {**rules, "checks": checks or None}
 

@@ -50,7 +50,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        version=16,
+        version=17,
         peak_per_byte=0.5,
         takes=("raw_data",),
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),

@@ -23,6 +23,7 @@ from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.coercion import schema_kind
+from experiment_pipeline.table.dictionary import Dictionary, dictionary_of
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, Kind, kind_of
 from experiment_pipeline.table.preparation import calendar_columns, declared_columns
 from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
@@ -156,6 +157,11 @@ class NamedColumns:
     def texts(self) -> tuple[str, str]:
         """The texts of defs.yaml and schema.yaml."""
         return self.yaml_text, self.schema_text
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """What schema.yaml says about the columns."""
+        return dictionary_of(self.schema_text, self.schema_path)
 
     def __getstate__(self) -> dict[str, Any]:
         # The file and its lines are not pickled.

@@ -11,12 +11,18 @@ from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec.schema import ColumnChecks
+from experiment_pipeline.table.dictionary import dictionary_of
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.intake.validation import checked, reasons
 
 BAD_SCHEMAS = {
+    "columns: {a: {known: later}}": r"known: 'later' is not when .* write at prediction, never",
+    "columns: {a: {known: 30}}": "30 is not when a value is known",
+    "columns: {a: {known: -30 days}}": "'-30 days' is not when",
+    "columns: {a: {unit: 1}}": "unit: 1 should be a valid string; put it in quotes",
+    "columns: {a: {personel: true}}": r"columns\.a\.personel.*did you mean 'personal'",
     "a: [": r"schema\.yaml:\d: is not YAML",
     "": "not a mapping",
     "columns: {a: {}}\n---\ncolumns: {b: {}}": "second document",
@@ -126,6 +132,20 @@ def test_a_schema_that_pandera_wrote_can_be_read():
             [one.error for one in of.columns["a"].checks] for of in (read, schema)
         )
         assert ours == theirs
+
+
+def test_the_dictionary_decides_no_row():
+    """What a column means is no rule of pandera's."""
+    said = "title: t, description: d, unit: EUR, owner: o, personal: true, known: 1 day"
+    rules = "columns: {a: {dtype: int64, greater_than: 0%s}}"
+    plain, with_words = load_schema(rules % ""), load_schema(rules % f", {said}")
+    assert with_words == plain
+    meaning = dictionary_of(rules % f", {said}")["a"]
+    assert (meaning.in_words, meaning.when_late) == (
+        "d, in EUR",
+        "known 1 day after the prediction",
+    )
+    assert dictionary_of(rules % "")["no column"].in_words == ""
 
 
 def test_an_inferred_schema_accepts_the_table_it_came_from():

@@ -37,6 +37,7 @@ from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.table.clusters import canonical_order, numbered
+from experiment_pipeline.table.dictionary import NO_DICTIONARY, Dictionary
 from experiment_pipeline.table.digests import row_hashes, uniform
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.kinds import kind_of
@@ -147,6 +148,7 @@ def analyse(
     features: Sequence[str],
     spec: ExperimentSpec,
     rows: int | None = None,
+    dictionary: Dictionary = NO_DICTIONARY,
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
 
@@ -155,12 +157,12 @@ def analyse(
     unknown finding or rule.
     """
     _check_settings(frame, spec)
-    subject = Subject(frame, sets, tuple(features), spec)
+    subject = Subject(frame, sets, tuple(features), spec, dictionary)
     findings = [rule.check(subject) for rule in TABLE_RULES]
     findings += [own_finding(path, subject) for path in spec.analysis.findings]
     accepted = spec.analysis.accept
     # Columns that give the target away take no part, unless the YAML accepts them.
-    leaks = {"leak_suspect", "made_of_target"} - accepted.keys()
+    leaks = {"leak_suspect", "made_of_target", "known_too_late"} - accepted.keys()
     suspects = [finding.columns for finding in findings if finding.code in leaks]
     left_out = tuple(dict.fromkeys(itertools.chain(*suspects)))
     probe = run_probe(subject, left_out)
@@ -209,7 +211,7 @@ MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 
 
 def analyse_prepared(
-    prepared: PreparedTable, spec: ExperimentSpec
+    prepared: PreparedTable, spec: ExperimentSpec, dictionary: Dictionary
 ) -> tuple[DataAnalysis, pd.DataFrame]:
     """Analyse a prepared table, or a sample of a large one; also return its rows."""
     frame, sets = prepared.frame, prepared.sets
@@ -227,7 +229,9 @@ def analyse_prepared(
         visible = (sets != "validation").to_numpy()
         hidden = frame.assign(**{spec.target: frame[spec.target].where(visible)})
     frame = frame.iloc[canonical_order(hidden, spec, features)]
-    return analyse(frame, sets[frame.index], features, spec, len(prepared.frame)), frame
+    rows = len(prepared.frame)
+    analysed = analyse(frame, sets[frame.index], features, spec, rows, dictionary)
+    return analysed, frame
 
 
 def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.data_analysis import skill
 from experiment_pipeline.stages.data_analysis.facts import (
     LARGEST_FLOAT32,
@@ -21,6 +22,7 @@ from experiment_pipeline.stages.data_analysis.facts import (
     facts_of,
 )
 from experiment_pipeline.table.clusters import cluster_hashes
+from experiment_pipeline.table.dictionary import NO_DICTIONARY, Dictionary
 from experiment_pipeline.table.features import encode_target, find_classes
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
@@ -71,6 +73,12 @@ class Subject:
     sets: pd.Series  # name of the set of every row, indexed as the frame
     features: tuple[str, ...]  # columns that a model would get
     spec: ExperimentSpec
+    dictionary: Dictionary = NO_DICTIONARY
+
+    @cached_property
+    def meanings(self) -> dict[str, Meaning]:
+        """What the dictionary says about each feature."""
+        return self.dictionary.of_features(self.features, self.spec.preparation)
 
     @cached_property
     def visible(self) -> np.ndarray:

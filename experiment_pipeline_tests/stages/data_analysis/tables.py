@@ -19,6 +19,7 @@ from experiment_pipeline.stages.data_analysis.findings.probe import (
     run_probe,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.table.dictionary import dictionary_of
 from experiment_pipeline.table.preparation import prepare
 
 ROWS = 400
@@ -92,10 +93,12 @@ def rule(code: str) -> Any:
     return rules[code]
 
 
-def subject(frame: pd.DataFrame, **changes: Any) -> Subject:
-    """A table under analysis."""
+def subject(frame: pd.DataFrame, dictionary: str = "", **changes: Any) -> Subject:
+    """A table under analysis; `dictionary` is the text of its schema.yaml."""
     spec = experiment(**changes)
-    return Subject(frame, sets_of(frame), tuple(features_of(frame, spec)), spec)
+    features = tuple(features_of(frame, spec))
+    known = dictionary_of(dictionary)
+    return Subject(frame, sets_of(frame), features, spec, known)
 
 
 def after(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Subject:
@@ -105,10 +108,16 @@ def after(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Subject:
     return subject(prepare(frame, experiment(**spec).preparation).frame, **spec)
 
 
-def analysed(frame: pd.DataFrame, **changes: Any) -> DataAnalysis:
+def analysed(frame: pd.DataFrame, dictionary: str = "", **changes: Any) -> DataAnalysis:
     """The whole analysis of a table."""
-    spec = experiment(**changes)
-    return analyse(frame, sets_of(frame), features_of(frame, spec), spec)
+    examined = subject(frame, dictionary, **changes)
+    return analyse(
+        frame,
+        examined.sets,
+        examined.features,
+        examined.spec,
+        dictionary=examined.dictionary,
+    )
 
 
 def check(code: str, frame: pd.DataFrame, **changes: Any) -> Finding:

@@ -13,6 +13,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
 )
 from experiment_pipeline.stages.data_analysis.findings import (
     columns,
+    dictionary,
     leaks,
     random_split,
     rows,
@@ -23,6 +24,7 @@ from experiment_pipeline.stages.data_analysis.subject import Subject
 
 TABLE_RULES: tuple[FindingRule, ...] = (
     *target.RULES,
+    *dictionary.RULES,
     *leaks.RULES,
     *rows.RULES,
     *random_split.RULES,
