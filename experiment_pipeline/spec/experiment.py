@@ -373,13 +373,16 @@ class ExperimentSpec(Closed):
             yield ("monotone", name), message
 
     def _without_effect(self) -> Iterator[tuple[Location, str]]:
-        """Settings without effect on this task."""
+        """Settings without effect on this task, or without another key."""
         if self.monotone and self.task == "multiclass":
             message = "several classes have no direction; predict one by task: binary"
             yield ("monotone",), message
         if not (self.baseline or self.acceptance or self.coverage):
             message = "off leaves no gate; write acceptance criteria, or drop it"
             yield ("baseline",), message
+        if self.lab.money is not None and self.price_per_hour is None:
+            message = "no effect without price_per_hour; write that too, or drop it"
+            yield ("lab", "money"), message
         for place in self._of_another_task():
             yield place, f"no effect on task {self.task}; drop it"
 

@@ -284,6 +284,11 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "no effect on task binary; drop it",
     ),
     (
+        "lab",
+        {"money": 5},
+        "lab.money: no effect without price_per_hour; write that too, or drop it",
+    ),
+    (
         "baseline",
         "off",
         "baseline: off leaves no gate; write acceptance criteria, or drop it",
