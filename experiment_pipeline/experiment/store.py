@@ -32,7 +32,6 @@ from experiment_pipeline.stages.validated_data.changes import DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage.entries import (
     Entry,
-    SharedFolder,
     linked_page,
     stage_entries,
 )
@@ -308,10 +307,8 @@ class FileStore(Store):
             return
         from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 
-        folder = SharedFolder(str(storage_root()), self.spec.name, self.run.run_id)
-        folder.remove_left_behind(recording.has_ended)
         connect = partial(connected, dask, workers=spec.workers, log=log.info)
-        with ClusterEngine(connect, folder) as engine:
+        with ClusterEngine(connect) as engine:
             yield engine
 
     def champions(self, spec: ExperimentSpec) -> list[PublishedChampion]:

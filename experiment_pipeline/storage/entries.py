@@ -5,7 +5,6 @@ by later runs.
         report.<digest>.html …       the files of one entry
         result.json                  written last; without it the entry does not exist
     <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      in quarantine
-    <root>/<experiment>/shared/<run>/<name>/        what the fits of a search share
 
 `result.json` holds the entry's record, the digests of its files, and its own digest.
 Digests in file names keep concurrent writers apart: the first `result.json` decides
@@ -15,13 +14,10 @@ whose files count.
 import html
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import NoneType
 from typing import Generic, TypeVar
 
@@ -35,9 +31,9 @@ from experiment_pipeline.storage.records import (
     sealed,
     unsealed,
 )
-from experiment_pipeline.table.digests import sha256, sha256_of
+from experiment_pipeline.table.digests import sha256
 
-RESULT, DAMAGED, SHARED = "result.json", "damaged", "shared"
+RESULT, DAMAGED = "result.json", "damaged"
 _AT_ONCE = 8  # entries in memory: models may be large
 _Record = TypeVar("_Record")
 
@@ -134,27 +130,6 @@ class Entries(Generic[_Record]):
         """Whether there is an entry, intact or not."""
         return storage.exists(self.folder(fingerprint) / RESULT)
 
-    @contextmanager
-    def as_files(self, fingerprint: str) -> Iterator[Mapping[str, Path]]:
-        """Provide an entry's verified files by name, as paths on this machine's disk.
-
-        Files in a bucket are copied; the copies are removed afterwards (memory maps of
-        them stay valid). Errors as for `require`.
-        """
-        manifest = self._manifest(fingerprint)
-        if manifest is None:
-            raise self._gone(fingerprint)
-        with TemporaryDirectory() as copies:
-            local = {}
-            for name, file in manifest.files.items():
-                path = self.folder(fingerprint) / file.name
-                if not storage.exists(path):
-                    raise self._corrupt(path, "is gone")
-                local[name] = storage.fetched(path, Path(copies))
-                if sha256_of(local[name]) != file.sha256:
-                    raise self._corrupt(path, "is not what was written")
-            yield local
-
     def intact(
         self, fingerprint: str, warn: Callable[[str], object]
     ) -> Entry[_Record] | None:
@@ -204,19 +179,6 @@ class Entries(Generic[_Record]):
         if self._commit(fingerprint, record, stored):
             return Entry(record, files, paths)
         return self.require(fingerprint)
-
-    def put_written(self, fingerprint: str, write: Callable[[Path], object]) -> None:
-        """Store an entry without a record, of files too large for memory, which `write`
-        writes to a folder.
-        """
-        stored = {}
-        name = f"unfinished-{secrets.token_hex(4)}"
-        with storage.unfinished(self.folder(name)) as folder:
-            write(folder)
-            for path in sorted(folder.iterdir()):
-                stored[path.name] = file = _EntryFile.of(path.name, sha256_of(path))
-                storage.put_file(path, self.folder(fingerprint) / file.name)
-        self._commit(fingerprint, None, stored)
 
     def discard(self, fingerprint: str) -> None:
         """Remove an entry: `result.json` first, so that a partly removed entry no
@@ -275,50 +237,6 @@ class Entries(Generic[_Record]):
 def stage_entries(experiment: str, stage: str) -> Entries[None]:
     """Return the entries (without records) of a stage under the storage root."""
     return Entries(storage.storage_root(), experiment, stage, NoneType)
-
-
-# --- What the fits of a search share ---
-
-
-@dataclass(frozen=True)
-class SharedFolder:
-    """The folder of files that the fits of a search share; `url`: of the storage root.
-
-    Two searches of one experiment may run at the same time, such as two notebooks.
-    """
-
-    url: str
-    experiment: str
-    run: str  # the id of the run that searches
-
-    @property
-    def entries(self) -> Entries[None]:
-        """The shared entries."""
-        root = storage.location(self.url)
-        stage = f"{SHARED}/{self.run}"
-        return Entries(root, self.experiment, stage, NoneType)
-
-    def put(self, write: Callable[[Path], object]) -> str:
-        """Make an entry of the files that `write` writes to an empty folder; none is
-        held in memory. Return its name.
-        """
-        name = secrets.token_hex(16)
-        self.entries.put_written(name, write)
-        return name
-
-    def remove(self) -> None:
-        """Remove all entries."""
-        storage.remove(self._of_all_runs / self.run)
-
-    def remove_left_behind(self, has_ended: Callable[[str], bool]) -> None:
-        """Remove the entries of other runs that have ended: they were killed."""
-        for run in storage.list_names(self._of_all_runs):
-            if run != self.run and has_ended(run):
-                storage.remove(self._of_all_runs / run)
-
-    @property
-    def _of_all_runs(self) -> UPath:
-        return storage.location(self.url) / self.experiment / SHARED
 
 
 # --- Pages: their script is stored once, in <root>/page_files/<sha256>.js ---

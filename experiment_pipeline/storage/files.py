@@ -35,7 +35,6 @@ STORAGE_VARIABLE = "EXPERIMENT_PIPELINE_STORAGE"
 # A silent server costs ATTEMPTS * READ_SECONDS and two pauses of up to 1 and 2 s: 48 s.
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5.0, 15.0, 3
 REQUESTS_AT_ONCE = 32
-PATIENCE_SECONDS = 60.0
 _S3 = ("s3", "s3a")
 _DISK = ("", "file", "local")
 # By default, s3fs keeps 500 MiB of a file in flight, and copies of it. An upload may
@@ -265,20 +264,6 @@ def redacted(value: Any) -> Any:
     return value
 
 
-def patiently(read: Callable[[], _Result]) -> _Result:
-    """Return what `read` returns; retry for PATIENCE_SECONDS while the storage does not
-    answer.
-    """
-    end = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return read()
-        except StorageUnreachable as error:
-            if error.fix != _NETWORK or time.monotonic() > end:
-                raise
-        time.sleep(0.5)
-
-
 def _unless_missing(
     path: UPath, act: Callable[[UPath], _Result], otherwise: _Result
 ) -> _Result:
@@ -335,16 +320,6 @@ def open_file(path: UPath) -> BinaryIO:
         if (place := on_disk(path)) is not None:
             return cast("BinaryIO", pa.OSFile(str(place)))
         return cast("BinaryIO", path.fs.open(path.path, "rb", cache_type="none"))
-
-
-def fetched(path: UPath, folder: Path) -> Path:
-    """Return a local path: of the file itself, or of its copy in `folder`."""
-    if (place := on_disk(path)) is not None:
-        return place
-    copy = folder / path.name
-    with explained(path):
-        path.fs.get_file(path.path, str(copy), **_parts(path))
-    return copy
 
 
 def exists(path: UPath) -> bool:

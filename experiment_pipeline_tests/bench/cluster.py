@@ -3,7 +3,6 @@ do beside two threads.
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,7 +19,6 @@ from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.stages.search.halving import FitEngine, Threads
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.pairs import seconds_of
@@ -94,16 +92,11 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
     wanted = configurations(spec)
     shares, cpu = list[float](), list[float]()
     local = DaskEngine(address="local")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        connected(local, workers=LOCAL_WORKERS) as cluster,
-    ):
-        _train(_engine(cluster, f"{folder}/warm"), wanted[:LOCAL_WORKERS], sets, spec)
+    with connected(local, workers=LOCAL_WORKERS) as cluster:
+        _train(_engine(cluster), wanted[:LOCAL_WORKERS], sets, spec)
         for number in range(pairs):
-            # Files of their own: no worker has read them.
-            workers = partial(
-                _train, _engine(cluster, f"{folder}/{number}"), wanted, sets, spec
-            )
+            # What its fits share is sent anew.
+            workers = partial(_train, _engine(cluster), wanted, sets, spec)
             threads = partial(
                 _train, nullcontext(Threads(LOCAL_WORKERS)), wanted, sets, spec
             )
@@ -148,10 +141,8 @@ def _through(cluster: Cluster, tasks: int) -> None:
         raise RuntimeError(f"of {tasks} tasks {len(found)} ended")
 
 
-def _engine(cluster: Cluster, folder: str) -> ClusterEngine:
-    return ClusterEngine(
-        lambda: nullcontext(cluster), SharedFolder(folder, "flights", "run")
-    )
+def _engine(cluster: Cluster) -> ClusterEngine:
+    return ClusterEngine(lambda: nullcontext(cluster))
 
 
 def _train(

@@ -18,7 +18,6 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.storage.entries import (
     Entries,
-    SharedFolder,
     linked_page,
     self_contained_page,
 )
@@ -77,21 +76,6 @@ def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage):
     assert f": the entry was moved to {quarantine / time} and" in warnings[0]
     assert read_bytes(quarantine / time / path.name) == damaged
     assert store.put("f", FILES, None).files == FILES
-
-
-def test_the_files_that_a_search_shares_are_removed_together(place: UPath):
-    """With what a kill left half made, and those of other runs once they have ended."""
-    folder = SharedFolder(str(place), "e", "run")
-    name = folder.put(lambda files: (files / "a.npy").write_bytes(b"cells"))
-    with folder.entries.as_files(name) as files:
-        assert files["a.npy"].read_bytes() == b"cells"
-    write_bytes(place / "e" / "shared" / "run" / "unfinished-1" / "a.npy", b"")
-    for other in ("killed", "running"):
-        write_bytes(place / "e" / "shared" / other / "a.npy", b"")
-    folder.remove()
-    assert [*files_below(place / "e" / "shared")] == ["killed/a.npy", "running/a.npy"]
-    folder.remove_left_behind(lambda run: run == "killed")
-    assert [*files_below(place / "e" / "shared")] == ["running/a.npy"]
 
 
 # --- pages ---

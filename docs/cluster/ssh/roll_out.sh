@@ -68,8 +68,8 @@ done
 for worker in "$@"; do
   if [[ $worker != "$head" ]]; then
     bring_project "$worker"
-    # Workers get the storage alone, the head also the databases.
-    bring_secret "$worker" <(grep -v _DATABASE= "$settings" | grep -v ^DAGSTER_) \
+    # Workers need no storage and no database.
+    bring_secret "$worker" <(grep ^EXPERIMENT_PIPELINE_DASK= "$settings") \
       /etc/experiment_pipeline.env
   fi
   bring_certificate "$worker" worker

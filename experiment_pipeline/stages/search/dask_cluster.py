@@ -18,15 +18,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from experiment_pipeline.errors import (
-    ClusterError,
-    InvalidExperiment,
-    StorageUnreachable,
-)
+from experiment_pipeline.errors import ClusterError, InvalidExperiment
 from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.spec.reading import explain
@@ -43,7 +40,7 @@ NO_WORKER_SECONDS = 300.0
 SECONDS_BETWEEN_LOOKS = 1.0
 SAME_SOFTWARE = (
     "start every worker and the scheduler with the software of this process (one image "
-    "or environment), and with the same storage and its credentials"
+    "or environment)"
 )
 _CERTIFICATES = "engine.dask.certificates"
 _SILENT = logging.CRITICAL + 1
@@ -55,6 +52,8 @@ _SETTINGS = {
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.admin.tick.interval": "1s",
 }
+# Dask warns of what is larger, and advises to share it once.
+_LARGE_IS_MEANT = {"distributed.admin.large-graph-warning-threshold": "1TB"}
 
 
 def engine_of(declared: Engine | None) -> DaskEngine | None:
@@ -95,6 +94,7 @@ class Cluster:
         self._threads: Mapping[str, int] = client.nthreads()
         self._last_look = -SECONDS_BETWEEN_LOOKS
         self._last_seen = time.monotonic()
+        self._shared: dict[str, Future] = {}  # name → content
 
     def places(self) -> int:
         """Return how many tasks run at a time: all threads, counted once a second."""
@@ -121,16 +121,18 @@ class Cluster:
 
     def run(
         self,
-        function: Callable[[Any], Any],
+        function: Callable[..., Any],
         tasks: Mapping[str, Any],
         *,
         may_start: Callable[[str], bool],
+        shared: Mapping[str, str] = MappingProxyType({}),
     ) -> Generator[Done, None, None]:
         """Run each task on some worker, `places()` at a time, and yield it when it is
         done.
 
-        `tasks`: key → argument of `function`, whose errors are raised here. Closing
-        cancels what waits.
+        `tasks`: key → argument of `function`, whose errors are raised here; `shared`:
+        key → name from `share`, whose content is the second argument. Closing cancels
+        what waits.
         """
         waiting = deque(tasks)
         running: dict[Future, str] = {}  # future → key
@@ -140,7 +142,9 @@ class Cluster:
                 while waiting and len(running) < self.places():
                     key = waiting.popleft()
                     if may_start(key):
-                        future = self._submit(key, function, tasks[key])
+                        future = self._submit(
+                            key, function, tasks[key], shared.get(key)
+                        )
                         running[future] = key
                         future.add_done_callback(ended.put)
                 # Not `as_completed`, which does not wake up for workers that join.
@@ -154,17 +158,34 @@ class Cluster:
                 with suppress(Exception):  # where the connection broke, nothing waits
                     self._client.cancel(list(running))
 
+    def share(self, content: bytes) -> str:
+        """Give the scheduler what several tasks read, and return its name.
+
+        Not by `scatter`, whose data is lost with the last worker that has it.
+        """
+        import dask
+
+        # Dask must never see a name twice: it would answer with the first one's result.
+        name = f"shared-{secrets.token_hex(4)}"
+        with self._while_connected(), dask.config.set(_LARGE_IS_MEANT):
+            self._shared[name] = self._client.submit(bytes, content, key=name)
+        return name
+
     def _submit(
-        self, key: str, function: Callable[[Any], Any], argument: Any
+        self,
+        key: str,
+        function: Callable[..., Any],
+        argument: Any,
+        shared: str | None,
     ) -> "Future":
         import cloudpickle
 
         # Pickled here and not by Dask, or the scheduler would import what it needs.
         payload = cloudpickle.dumps((function, argument))
-        # Dask must never see a name twice: it would answer with the first one's result.
+        read = [] if shared is None else [self._shared[shared]]
         name = f"fit-{key}-{secrets.token_hex(4)}"
         with self._while_connected():
-            return self._client.submit(perform, payload, key=name, pure=False)
+            return self._client.submit(perform, payload, *read, key=name, pure=False)
 
     def _done(self, future: "Future", key: str) -> Done:
         from distributed.scheduler import KilledWorker
@@ -184,8 +205,6 @@ class Cluster:
                 f"{worker}; often the memory of a worker is too small"
             )
             return Done(key, None, lost)
-        if isinstance(error, StorageUnreachable):
-            return Done(key, None, str(error))
         if isinstance(error, ImportError | AttributeError):
             lacks = " ".join(str(error).split())[:200]
             raise ClusterError(
@@ -209,10 +228,10 @@ class Cluster:
         return ClusterError(culprit, problem, f"{remedy}, {again}")
 
 
-def perform(payload: bytes) -> Any:
+def perform(payload: bytes, *shared: bytes) -> Any:
     """Run a pickled function on a worker."""
     function, argument = pickle.loads(payload)  # noqa: S301 - the function came the same way
-    return function(argument)
+    return function(argument, *shared)
 
 
 @contextmanager

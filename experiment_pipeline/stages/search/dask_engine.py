@@ -1,18 +1,12 @@
 """The cluster engine: each fit is a task on some worker; its result is stored as soon
 as it arrives.
 
-Arrays that fits share go through the storage, tasks and results through Dask:
-
-    <root>/<experiment>/shared/<run>/<name>/
-        *.npy        the arrays of one encoder: tables, targets, weights, masks, folds
-
-A search removes its own when it ends, and those of runs that were killed when it
-begins. A worker compares its software with that of the
-process that searches before each fit: Dask compares few packages, and only warns
-(distributed#7017).
+What the fits of an encoder share goes to the scheduler once, which gives it again to
+workers that need it; a process unpickles it once. A worker compares its software with
+that of the process that searches before each fit: Dask compares few packages, and only
+warns (distributed#7017).
 """
 
-import io
 import pickle
 import platform
 import threading
@@ -22,13 +16,11 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.errors import ClusterError, EntryCorrupt
+from experiment_pipeline.errors import ClusterError
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.registry import FITTING
 from experiment_pipeline.stages.search import sweep
@@ -46,12 +38,9 @@ from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
     Outcome,
 )
-from experiment_pipeline.stages.search.shared_work import Kept, SharedWork, SlicedTable
+from experiment_pipeline.stages.search.shared_work import Kept
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
-from experiment_pipeline.storage import files as storage
-from experiment_pipeline.storage.arrays import read_tables, write_tables
-from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline.storage.run_code import SOURCE
 from experiment_pipeline.table.digests import sha256
 
@@ -64,63 +53,15 @@ _ABSENT = "not installed"
 MOST_WORKS = 4
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What fits of an encoder share: arrays in the storage, and all else."""
+def shared_by(
+    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec
+) -> bytes:
+    """Return what fits of one encoder share, pickled: the work, and the sets."""
+    import cloudpickle
 
-    folder: SharedFolder
-    name: str  # of the arrays
-    pickled: bytes  # `SharedWork` and `TrainingSets` without their arrays
-
-    @classmethod
-    def of(
-        cls,
-        configurations: Sequence[Configuration],
-        sets: TrainingSets,
-        spec: ExperimentSpec,
-        folder: SharedFolder,
-    ) -> "Shared":
-        """Write what fits of one encoder share; large tables slice by slice."""
-        with threadpool_limits(limits=1, user_api="blas"):
-            work = share_work(configurations, sets, spec)
-        pickled = io.BytesIO()
-        pickler = _WithoutArrays(pickled)
-        pickler.dump((work, without_rows(sets)))
-        name = folder.put(partial(write_tables, pickler.arrays))
-        return cls(folder, name, pickled.getvalue())
-
-    def read(self) -> tuple[SharedWork, TrainingSets]:
-        """Return the work, and the sets without their rows; arrays are read-only."""
-        with self.folder.entries.as_files(self.name) as files:
-            unpickler = _WithArrays(io.BytesIO(self.pickled))
-            unpickler.arrays = read_tables(files)
-            return unpickler.load()
-
-
-class _WithoutArrays(pickle.Pickler):
-    """Pickles all but arrays and sliced tables, which it collects."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.arrays = dict[str, Any]()  # by name
-        self._names = dict[int, str]()  # by identity
-
-    def persistent_id(self, thing: object) -> str | None:
-        is_array = isinstance(thing, np.ndarray) and thing.nbytes > 0
-        if not (is_array or isinstance(thing, SlicedTable)):
-            return None
-        name = self._names.setdefault(id(thing), f"{len(self._names)}")
-        self.arrays[name] = thing
-        return name
-
-
-class _WithArrays(pickle.Unpickler):
-    """Puts the arrays in place again."""
-
-    arrays: Mapping[str, Any]
-
-    def persistent_load(self, name: str) -> Any:
-        return self.arrays[name]
+    with threadpool_limits(limits=1, user_api="blas"):
+        work = share_work(configurations, sets, spec)
+    return cloudpickle.dumps((work, without_rows(sets)))
 
 
 def without_rows(sets: TrainingSets) -> TrainingSets:
@@ -136,7 +77,7 @@ class Task:
     """One fit."""
 
     configuration: Configuration
-    shared: Shared
+    shared: str  # the name of what it shares with other fits
     spec: ExperimentSpec  # the part that a fit may depend on
     software: Mapping[str, str]  # of the process that searches
     algorithms: tuple[str, ...]  # of all fits that may run beside it
@@ -145,15 +86,10 @@ class Task:
 class ClusterEngine(ExitStack):
     """Workers of a cluster, which is connected when the first fit needs it."""
 
-    def __init__(
-        self,
-        connect: Callable[[], AbstractContextManager[Cluster]],
-        folder: SharedFolder,
-    ) -> None:
-        """Train on the cluster that `connect` gives; every worker reaches `folder`."""
+    def __init__(self, connect: Callable[[], AbstractContextManager[Cluster]]) -> None:
+        """Train on the cluster that `connect` gives."""
         super().__init__()
         self._connect = connect
-        self._folder = folder
         self._cluster: Cluster | None = None
 
     @property
@@ -168,18 +104,17 @@ class ClusterEngine(ExitStack):
         spec: ExperimentSpec,
         brake: Brake | None = None,
     ) -> Generator[Outcome, None, None]:
-        """Write what fits share, submit them, and yield each when it is done."""
+        """Send what fits share, submit them, and yield each when it is done."""
         if not configurations:
             return
         if self._cluster is None:
             self._cluster = self.enter_context(self._connect())
-            self.callback(self._folder.remove)
         cluster = self._cluster
         by_encoder = dict[Features, list[Configuration]]()
         for configuration in configurations:
             by_encoder.setdefault(configuration.features, []).append(configuration)
         shared = {
-            encoder: Shared.of(encoded, sets, spec, self._folder)
+            encoder: cluster.share(shared_by(encoded, sets, spec))
             for encoder, encoded in by_encoder.items()
         }
         fitting = spec.part(FITTING)
@@ -215,7 +150,10 @@ def _outcomes(
     def may_start(print_: str) -> bool:
         return brake is None or brake.may_start(tasks[print_].configuration.key)
 
-    with closing(cluster.run(run_task, tasks, may_start=may_start)) as ended:
+    shared = {print_: task.shared for print_, task in tasks.items()}
+    with closing(
+        cluster.run(run_task, tasks, may_start=may_start, shared=shared)
+    ) as ended:
         for done in ended:
             outcome = done.value or _lost(done, tasks)
             if isinstance(outcome, FailedConfiguration):
@@ -233,9 +171,9 @@ def _lost(done: Done, tasks: Mapping[str, Task]) -> FailedConfiguration:
     )
 
 
-def run_task(task: Task) -> Outcome:
+def run_task(task: Task, shared: bytes) -> Outcome:
     """Fit a configuration in this thread of a worker. Raises ClusterError: other
-    software; EntryCorrupt: a shared file is gone or damaged.
+    software.
     """
     sweep.parse_one_at_a_time()
     _one_thread_each(threading.get_ident())
@@ -243,16 +181,8 @@ def run_task(task: Task) -> Outcome:
     if differing := differences(task.software, software(configuration.import_paths)):
         raise ClusterError(_worker(), differing, SAME_SOFTWARE)
     import_libraries(task.algorithms, task.spec.task)
-    shared = task.shared
-    try:
-        work, sets = storage.patiently(partial(_WORKS.get, shared.name, shared.read))
-    except EntryCorrupt as damage:
-        raise EntryCorrupt(
-            damage.culprit,
-            rule=f"{damage.rule}, as read by {_worker()}",
-            fix="give every worker the storage of this process and its credentials; if "
-            "it has them, run again, and no other search of the experiment beside it",
-        ) from None
+    # From the process that searches, as the task itself is.
+    work, sets = _WORKS.get(task.shared, partial(pickle.loads, shared))
     return sweep.trained_or_failed(configuration, work, sets, task.spec)
 
 

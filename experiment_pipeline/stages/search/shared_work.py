@@ -65,6 +65,10 @@ class SlicedTable:
             encoded[part] = self.encode(positions[part])
         return encoded
 
+    def __reduce__(self) -> tuple[Any, tuple[np.ndarray]]:
+        """Arrive in another process as an array."""
+        return np.asarray, (self.held(),)
+
     def held(self) -> np.ndarray:
         """Encode all rows once, into an array that is memory-mapped if it is large."""
         return joined(self.blocks(), self.shape)
@@ -144,6 +148,11 @@ class SharedWork:
     folds_to_calibrate: tuple[FoldRows, ...] = ()  # none where no model is calibrated
     # of a cross-validation: the same for each fold
     folds: tuple["SharedWork", ...] = ()
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Arrive in another process, read-only there as well."""
+        vars(self).update(state)
+        self.__post_init__()
 
     def __post_init__(self) -> None:
         """Make arrays read-only: an estimator that writes into its input fails, and

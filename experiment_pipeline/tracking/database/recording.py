@@ -366,14 +366,6 @@ def recorded_runs(**where: str) -> list[RunRecord]:
         return [RunRecord(row.experiment, row.run_id) for row in rows]
 
 
-def has_ended(run_id: str) -> bool:
-    """Whether a run is recorded, and no process works on it any more."""
-    mark_killed()
-    return bool(recorded_runs(run_id=run_id)) and not recorded_runs(
-        run_id=run_id, status="running"
-    )
-
-
 def activity(experiment: str) -> tuple[Any, ...]:
     """Return values that change when a run of the experiment begins, writes or ends."""
     query = sa.select(sa.func.count(), sa.func.max(RUNS.c.seen_at))

@@ -2,6 +2,7 @@
 fails.
 """
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,12 @@ from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import publish
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.dask_engine import Shared
+from experiment_pipeline.stages.search.dask_engine import shared_by
 from experiment_pipeline.stages.search.encoding import as_read, through_own
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.validation_report.effects import usage
-from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
@@ -159,13 +159,11 @@ def test_what_it_does_wrong_is_named(problem: str):
     assert problem in caught.value.rule
 
 
-def test_a_cluster_fits_on_the_same_columns(tmp_path):
+def test_a_cluster_fits_on_the_same_columns():
     """Its workers read them, and the types to trust, and need no module of the user."""
     spec = own()
     sets, (_, configuration) = sets_of(spec), configurations(spec)
-    work, _ = Shared.of(
-        [configuration], sets, spec, SharedFolder(str(tmp_path), "e", "run")
-    ).read()
+    work, _ = pickle.loads(shared_by([configuration], sets, spec))
     local = share_work([configuration], sets, spec)
     np.testing.assert_array_equal(
         work.train["ordinal"].table, local.train["ordinal"].table

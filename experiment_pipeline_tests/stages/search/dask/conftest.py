@@ -2,19 +2,14 @@
 one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
-from upath import UPath
 
 from experiment_pipeline.stages.search.dask_cluster import Cluster
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
-from experiment_pipeline.storage.entries import SharedFolder
-
-Workers = Callable[[Path | UPath], ClusterEngine]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +30,6 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def workers(cluster: Cluster) -> Workers:
-    """Folder of the storage → an engine on the cluster."""
-
-    def engine(folder: Path | UPath) -> ClusterEngine:
-        place = SharedFolder(str(folder), "e", "run")
-        return ClusterEngine(lambda: nullcontext(cluster), place)
-
-    return engine
+def workers(cluster: Cluster) -> ClusterEngine:
+    """An engine on the cluster."""
+    return ClusterEngine(lambda: nullcontext(cluster))

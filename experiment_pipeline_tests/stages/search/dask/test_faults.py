@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_cluster import Cluster, Done, connected
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.stages.search.results import Outcome
-from experiment_pipeline.storage.entries import SharedFolder
-from experiment_pipeline.storage.files import (
-    location,
-    patiently,
-    read_bytes,
-    write_bytes,
-)
 from experiment_pipeline_tests.ports import wait_until
-from experiment_pipeline_tests.s3_server import S3Server
 from experiment_pipeline_tests.stages.search.dask import noted_work
 from experiment_pipeline_tests.stages.search.dask.dask_processes import (
     PROJECT,
@@ -127,7 +118,7 @@ def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
     ).start()
 
 
-def test_a_killed_worker_changes_no_model(dask: Running, tmp_path):
+def test_a_killed_worker_changes_no_model(dask: Running):
     """In the midst of a search, with the fits it had: the models of threads, no
     failure, and a line in the log.
     """
@@ -138,8 +129,7 @@ def test_a_killed_worker_changes_no_model(dask: Running, tmp_path):
     spec, sets = experiment(search), training_sets()
     outcomes = dict[str, Outcome]()
     killed, _ = dask.workers(2)
-    folder = SharedFolder(str(tmp_path / "storage"), "e", "run")
-    with ClusterEngine(dask.connected, folder) as engine:
+    with ClusterEngine(dask.connected) as engine:
         for outcome in engine.train(configurations(spec), sets, spec):
             outcomes[outcome.key] = outcome
             if len(outcomes) == 2:
@@ -226,23 +216,6 @@ def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypat
     for refused in (plain, DaskEngine(address=dask.dask.address, certificates=foreign)):
         with pytest.raises(ClusterError, match="does not answer"), connected(refused):
             pass
-
-
-def test_a_storage_that_is_away_for_seconds_is_waited_for(monkeypatch):
-    """A worker reads shared files so: what it reads just then comes later, and no fit
-    fails.
-    """
-    with S3Server() as server:
-        server.make_bucket("away")
-        for variable, value in server.environment.items():
-            monkeypatch.setenv(variable, value)
-        path = location("s3://away/file")
-        write_bytes(path, b"content")
-        server.kill()
-        back = threading.Timer(1.0, server.start)
-        back.start()
-        assert patiently(partial(read_bytes, path)) == b"content"
-        back.join()
 
 
 # Dask leaves a socket to the garbage where it meets no scheduler.
