@@ -66,14 +66,6 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Trace:
-    """A line of its own through points (x, y), for a row of the table."""
-
-    points: Sequence[tuple[float, float]]
-    row: int
-
-
-@dataclass(frozen=True)
 class Points:
     """Marks; sizes are pixels, or width and height."""
 
@@ -108,16 +100,6 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class Traces:
-    """Lines of many rows of the table."""
-
-    traces: Sequence[Trace]
-    color: str
-    width: float
-    opacity: float
-
-
-@dataclass(frozen=True)
 class Bars:
     """Horizontal bars, each in its own colour."""
 
@@ -149,7 +131,7 @@ class Diagonal:
     high: float
 
 
-Series = Points | Line | Intervals | Traces | Bars | Heatmap | Level | Diagonal
+Series = Points | Line | Intervals | Bars | Heatmap | Level | Diagonal
 
 
 @dataclass(frozen=True)

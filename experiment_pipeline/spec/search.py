@@ -157,20 +157,7 @@ class Search(Closed):
         return self.features if isinstance(self.features, tuple) else (self.features,)
 
 
-class Seeds(Closed):
-    """How often a configuration is fitted on all train rows, each time with another
-    random seed.
-    """
-
-    fits: int = Field(
-        ge=2, le=20, description="Fits of each configuration", examples=[5]
-    )
-    average: bool = Field(
-        False, description="true: predict and export the mean of the fits"
-    )
-
-
-SeedsSetting = Annotated[Seeds | None, alone("fits", Seeds, int)]
+SeedsSetting = Annotated[int, Field(ge=2, le=20)] | None
 CalibrateSetting = Annotated[
     Literal["sigmoid", "off"] | None,
     # A YAML 1.1 reader, such as Dagster's, reads an unquoted off as false.

@@ -52,9 +52,6 @@ def experiment_page(experiment: str, root: str) -> document.Document:
         document.Section("Score over runs", [last_run, *_score_chart(runs)]),
         document.Section(f"{latest}{number} of {experiment}", (_comparer(), table)),
         *_watched(experiment),
-        document.Section(
-            "Cost and looks over runs", tuple(_cost_charts(runs)), folded=True
-        ),
     ]
     link = document.Link("All experiments", f"../{OVERVIEW}")
     filled = [section for section in sections if section.blocks]
@@ -182,32 +179,6 @@ def _is_near(score: float, spans: Sequence[Span]) -> bool:
     low = min(span.low for span in spans)
     high = max(span.high for span in spans)
     return low - (high - low) < score < high + (high - low)
-
-
-def _cost_charts(runs: Sequence[Row]) -> Iterator[document.Chart]:
-    """Yield the duration of each run, and how often the validation rows were seen."""
-    for column, title, how in (
-        ("wall_seconds", "Seconds of each run", "Seconds from its start to its end."),
-        (
-            "looks",
-            "Looks so far",
-            "Models scored on these validation rows; each makes the next claim weaker.",
-        ),
-    ):
-        known = [run for run in runs[::-1] if run[column] is not None]
-        if len(known) < _FEWEST:
-            continue
-        dates = [numbers.moment(run["started_at"])[5:] for run in known]
-        marks = [
-            Mark(place, run[column], f"{run['run_id'][:8]}: {run[column]:,.0f}")
-            for place, run in enumerate(known)
-        ]
-        total = sum(mark.y for mark in marks)
-        alt = f"{title}: {marks[-1].y:,.0f} for the last one"
-        if column == "wall_seconds":
-            alt += f", {total:,.0f} in all"
-        plot = Plot(Axis(names=dates), Axis(low=0), [Line(marks, INK, size=6)])
-        yield charts.chart(title, f"{alt}.", plot, how, height=200)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from experiment_pipeline.tracking.record import Decided, is_approved
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE
 from experiment_pipeline.tracking.summary import Row, outcome_of, score_of
 
-MOST_POINTS = 20  # runs in a line of scores
+MOST_POINTS = 20  # runs whose first and last score are shown
 _MOST_RUNS = 200  # of a month, for its cost
 _MONTH = timedelta(days=30)
 _HEADER = (
@@ -32,7 +32,6 @@ _HEADER = (
     "promise",
     "cost of 30 days",
 )
-_SPARK_WIDTH, _SPARK_HEIGHT = 120, 30
 # The first needs attention most.
 _BY_ATTENTION = ("failed", "doubtful", "", "passed")
 
@@ -120,7 +119,7 @@ class _ExperimentRow:
             self._last_run,
             self._next,
             self._champion,
-            sparkline(self.runs[-MOST_POINTS:]),
+            _scores(self.runs[-MOST_POINTS:]),
             self._promise,
             self._cost,
         )
@@ -178,54 +177,17 @@ class _ExperimentRow:
         return numbers.seconds(sum(row["wall_seconds"] or 0.0 for row in month))
 
 
-def sparkline(runs: Sequence[Row]) -> document.Markup:
-    """Return the scores of runs with their intervals: a small picture, and a text.
-
-    Only scores by the metric of the last run with one: others have another scale.
-    """
+def _scores(runs: Sequence[Row]) -> document.Cell:
+    """The first and the last score by the metric of the last run with one."""
     scored = [row for row in runs if row["validation_score"] is not None]
     scored = [row for row in scored if row["metric"] == scored[-1]["metric"]]
     if not scored:
-        return document.Markup("")
-    last = scored[-1]
-    text = f"{last['metric']} {numbers.score(last['validation_score'])}"
-    first = numbers.score(scored[0]["validation_score"])
-    words = html.escape(f"{len(scored)} runs, from {first} to {text}")
-    return _lines(
-        document.Markup(
-            f'<svg class="spark" viewBox="0 0 {_SPARK_WIDTH} {_SPARK_HEIGHT}" '
-            f'width="{_SPARK_WIDTH}" height="{_SPARK_HEIGHT}" role="img" '
-            f'aria-label="{words}">{_spark_marks(scored)}</svg>'
-        ),
-        text,
-    )
-
-
-def _spark_marks(scored: Sequence[Row]) -> str:
-    """A mark for each score, on a line from bound to bound."""
-    ends = [
-        row[f"validation_{part}"]
-        for row in scored
-        for part in ("score", "low", "high")
-        if row[f"validation_{part}"] is not None
+        return ""
+    first, last = [
+        numbers.score(row["validation_score"]) for row in (scored[0], scored[-1])
     ]
-    low, high = min(ends), max(ends)
-    scale = (_SPARK_HEIGHT - 6) / ((high - low) or 1.0)
-
-    def place(value: float) -> str:
-        return f"{_SPARK_HEIGHT - 3 - scale * (value - low):.1f}"
-
-    step = (_SPARK_WIDTH - 8) / max(len(scored) - 1, 1)
-    marks = []
-    for number, row in enumerate(scored):
-        x = f"{4 + step * number:.1f}"
-        tone = "good" if row["status"] == "accepted" else "bad"
-        if row["validation_low"] is not None and row["validation_high"] is not None:
-            top, bottom = place(row["validation_high"]), place(row["validation_low"])
-            marks.append(f'<path d="M{x} {top}V{bottom}"/>')
-        y = place(row["validation_score"])
-        marks.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="var(--{tone})"/>')
-    return "".join(marks)
+    number = numbers.counted(len(scored), "run")
+    return _lines(f"{scored[-1]['metric']} {last}", f"{number}, from {first}")
 
 
 def age_of(moment: datetime, now: datetime) -> str:

@@ -53,7 +53,6 @@ def test_the_schema_is_one_and_knows_every_key():
         ),
         *(("halving", value) for value in ("on", False)),
         *(("calibrate", value) for value in ("off", False, "sigmoid")),
-        ("seeds", {"fits": 3, "average": True}),
         ("evaluation", "test_set"),
         ("engine", {"dask": {"address": "tcp://10.0.0.7:8786", "insecure": True}}),
         ("evaluation", {"cross_validation": {"folds": 5, "repeats": 3}}),

@@ -80,16 +80,13 @@ def test_the_overview_has_a_row_per_experiment_that_needs_attention_first():
         ),
         "what next": "Read which gate failed.",
         "champion": "v0003, 6 days old roc_auc 0.7100 (0.6900 to 0.7300)",
-        "score over runs": "roc_auc 0.5900",
+        "score over runs": "roc_auc 0.5900 4 runs, from 0.6900",
         "promise": "not watched",
         "cost of 30 days": "0.01",
     }
     names = [cells[0].html for cells in table.rows]
     assert names[0].startswith('<a href="flight_delay/runs.html">flight_delay</a>')
     assert names[1].startswith('<a href="aging/runs.html">aging</a>')
-    picture = table.rows[0][4].html
-    assert picture.count("<circle") == picture.count("<path") == 4
-    assert 'aria-label="4 runs, from 0.6900 to roc_auc 0.5900"' in picture
 
 
 def test_the_next_step_of_a_refused_run_is_its_first_reason(storage: Path):
@@ -272,9 +269,6 @@ def test_scores_over_runs_are_drawn_with_their_intervals_and_outcomes():
     assert [span["row"] for span in intervals["spans"]] == [4, 3, 2, 1, 0]
     assert [len(points["marks"]) for points in (accepted, refused)] == [4, 1]
     assert (refused["marks"][0]["row"], refused["marks"][0]["y"]) == (0, 0.59)
-    costs = page.sections[-1].blocks
-    assert [chart.title for chart in costs] == ["Seconds of each run", "Looks so far"]
-    assert costs[0].alt == "Seconds of each run: 36 for the last one, 180 in all."
 
 
 def test_many_runs_are_shown_and_older_ones_left_out(storage: Path, monkeypatch):

@@ -67,13 +67,6 @@
       },
       data: spans.map(({ at, low, high, row }) => ({ value: [at, low, high], row })),
     }),
-    Traces: ({ traces, color, width, opacity }) => ({
-      type: "lines",
-      coordinateSystem: "cartesian2d",
-      polyline: true,
-      lineStyle: { color, width, opacity },
-      data: traces.filter(({ points }) => points.length > 1).map(({ points, row }) => ({ coords: points, row })),
-    }),
     Bars: ({ marks }) => ({ type: "bar", data: marks.map(item) }),
     // A cell without a value is not drawn.
     Heatmap: ({ marks }) => ({ type: "heatmap", data: marks.map((mark) => ({ ...item(mark), value: [mark.x, mark.y, 1] })) }),

@@ -226,11 +226,10 @@ def _configuration(spec: ExperimentSpec, model: EvaluatedModel) -> Section:
             "its own. Its score before validation is cross-fitted: the weights were "
             "chosen on other rows."
         )
-    fits = [
+    most_fits = max(
         algorithms.refit_count(member.configuration.algorithm, spec.export.fits)
         for member in model.members
-    ]
-    most_fits = max(model.result.averaged, *fits)
+    )
     if most_fits > 1:
         text += (
             f" It is the mean of {most_fits} fits with different seeds, unless all are "

@@ -174,7 +174,6 @@ def document(shown: pictures.SearchShown, experiment: str) -> Document:
         Section("Caveats", (Bullets(board.notes),) if board.notes else ()),
         Section("Score and cost", tuple(pictures.cost_chart(shown))),
         *_hyperparameters(shown, best_algorithm),
-        Section("Halving", tuple(pictures.rung_charts(shown)), folded=True),
         Section("The choice and its cost", (facts(_choice(shown)),), folded=True),
         Section("How to read this page", (how_to_read,), folded=True),
     ]

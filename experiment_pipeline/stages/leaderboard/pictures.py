@@ -1,7 +1,6 @@
 """The charts of a leaderboard's page, and the data of a finished search behind them."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +26,6 @@ from experiment_pipeline.reporting.charts import (
     Points,
     Series,
     Span,
-    Trace,
-    Traces,
     chart,
     log_axis,
 )
@@ -338,85 +335,6 @@ def _place(axis: Axis, value: Scalar) -> float | None:
     if axis.names:
         return axis.names.index(numbers.setting(value))
     return value if is_number(value) else None
-
-
-def rung_charts(shown: SearchShown) -> Iterator[Chart]:
-    """Yield the scores at each rung of halving; nothing if there is one rung."""
-    steps = chain.from_iterable(shown.paths.values())
-    entered = Counter(step.fraction for step in steps)
-    if len(entered) < 2:
-        return
-    fractions = sorted(entered)
-    traces = _traces(shown, fractions)
-    y_axis, outside = score_axis(shown, _competing_scores(shown, traces))
-    shares = [*map(numbers.share, fractions[:-1]), "all rows"]
-    axis = Axis("share of the train rows", names=shares)
-    plot = Plot(axis, y_axis, _rung_series(shown, traces))
-    counts = [
-        f"{entered[fraction]:,} on {share}"
-        for fraction, share in zip(fractions, shares, strict=True)
-    ]
-    yield chart(
-        "Scores at each rung of halving",
-        f"Test score at each share of the train rows: {', '.join(counts)}.",
-        plot,
-        "A line is a configuration, from few train rows to all. It ends with a "
-        "triangle where halving stopped it. Scores on fewer train rows are measured on "
-        "fewer test rows too: compare only scores on the same share. Where lines still "
-        f"rise at the right end, more data may help. {outside}",
-    )
-
-
-def _competing_scores(shown: SearchShown, traces: Iterable[Trace]) -> list[float]:
-    return [
-        score
-        for trace in traces
-        if competes(shown.rows[trace.row]["algorithm"])
-        for _, score in trace.points
-    ]
-
-
-def _rung_series(shown: SearchShown, traces: Iterable[Trace]) -> list[Series]:
-    """Lines of what was stopped, what was fitted on all rows, and the choice above."""
-    full = list[Trace]()
-    stopped = list[Trace]()
-    chosen = list[Trace]()
-    for trace in traces:
-        row = shown.rows[trace.row]
-        (full if row["status"] == TRAINED else stopped).append(trace)
-        if row["key"] == shown.board.chosen:
-            chosen.append(trace)
-    # The more lines, the paler.
-    pale = max(0.15, min(0.6, 40 / (len(full) + len(stopped))))
-    return [
-        Traces(stopped, MUTED, width=1.2, opacity=pale),
-        Traces(full, SERIES[0], width=1.2, opacity=0.8),
-        Traces(chosen, INK, width=3, opacity=0.8),
-        Points(_ends(full), SERIES[0], size=6),
-        Points(_ends(stopped), MUTED, symbol="triangle", size=7, filled=False),
-    ]
-
-
-def _traces(shown: SearchShown, fractions: Sequence[float]) -> list[Trace]:
-    """Return the finite scores of each configuration that has some, best one last."""
-    traces = []
-    for number, row in enumerate(shown.rows):
-        points = [
-            (fractions.index(step.fraction), step.test_score)
-            for step in shown.paths.get(row["key"], ())
-            if math.isfinite(step.test_score)
-        ]
-        if points:
-            traces.append(Trace(points, number))
-    return traces[::-1]
-
-
-def _ends(traces: Sequence[Trace]) -> list[Mark]:
-    return [
-        Mark(rung, score, row=trace.row)
-        for trace in traces
-        for rung, score in trace.points[-1:]
-    ]
 
 
 def _marks(shown: SearchShown, places: Places) -> list[Series]:

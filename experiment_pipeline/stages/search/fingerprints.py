@@ -132,7 +132,7 @@ def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
     """Return the number of seeds that a configuration is fitted with."""
     if spec.seeds is None or not competes(configuration.algorithm):
         return 1
-    return spec.seeds.fits
+    return spec.seeds
 
 
 def composition(
@@ -140,8 +140,8 @@ def composition(
 ) -> dict[str, dict[str, Scalar]]:
     """Return seeds and calibration of a model; empty for one uncalibrated fit."""
     parts: dict[str, Scalar] = {}
-    if (fits := planned_fits(configuration, spec)) > 1 and spec.seeds is not None:
-        parts |= {"fits": fits, "average": spec.seeds.average}
+    if (fits := planned_fits(configuration, spec)) > 1:
+        parts["fits"] = fits
     if method := calibration_of(configuration, spec):
         parts |= {"calibrate": method, "folds": CALIBRATION_FOLDS}
     return {"composition": parts} if parts else {}

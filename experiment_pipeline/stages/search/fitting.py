@@ -154,7 +154,6 @@ def fit_configuration(
         predict_seconds_per_row=composed.predict_seconds / len(on_test),
         model_bytes=len(fitted.model),
         trusted_types=tuple(sorted({*fitted.trusted_types, *work.trusted_types})),
-        averaged=composed.averaged,
         calibration=composed.calibration,
         notes=fitted.notes,
         **asdict(scores(predictions, work, spec, sets.classes)),
@@ -172,7 +171,6 @@ class Composed:
     predict_seconds: float  # CPU time of that
     # (fits, n_test, …) the predictions of each fit; None: there is one
     by_seed: np.ndarray | None = None
-    averaged: int = 1  # of how many fits it is the mean
     calibration: str | None = None  # "sigmoid"; None: not calibrated
 
 
@@ -199,20 +197,17 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
     planned = fingerprints.planned_fits(request.configuration, spec)
     requests = _with_seeds(request, planned)
     fits = _distinct_fits(requests, work)
-    average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
-    members = fits if average else fits[:1]
     calibrates, notes = _calibrates(request, work)
     if len(fits) < len(requests):
         notes = [_DRAWS_NOTHING, *notes]
-    whole = _together(fits, members, notes)
-    if not average and not calibrates:
+    whole = _first_of(fits, notes)
+    if not calibrates:
         return whole
-    requests = requests[: len(members)]
-    estimator = _restored(requests, members)
-    if calibrates:
-        whole, calibrators = _calibrated(whole, estimator.classes_, requests, work)
-        estimator = calibrators.around(estimator)
-    return _as_stored(whole, estimator, request, work)
+    estimator = learner_of(request.configuration.algorithm).restore(
+        request, whole.fitted, whole.fitted.model
+    )
+    whole, calibrators = _calibrated(whole, estimator.classes_, request, work)
+    return _as_stored(whole, calibrators.around(estimator), request, work)
 
 
 def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
@@ -235,23 +230,11 @@ def _distinct_fits(requests: Sequence[FitRequest], work: SharedWork) -> list[Com
     return fits
 
 
-def _together(
-    fits: Sequence[Composed], members: Sequence[Composed], notes: Sequence[str]
-) -> Composed:
-    """The first fit, or the mean of several `members`, with what all `fits` cost."""
-    first, on_test, by_seed = fits[0], fits[0].on_test, None
-    if len(fits) > 1:
-        by_seed = np.stack([fit.on_test for fit in fits])
-        if len(members) > 1:
-            on_test = np.mean(by_seed, axis=0)
-    fitted = replace(
-        _with_costs_of(first.fitted, [fit.fitted for fit in fits]),
-        rounds=_median_rounds([member.fitted for member in members]),
-        notes=tuple(notes),
-    )
-    return replace(
-        first, fitted=fitted, on_test=on_test, by_seed=by_seed, averaged=len(members)
-    )
+def _first_of(fits: Sequence[Composed], notes: Sequence[str]) -> Composed:
+    """The first fit, with what all of them cost."""
+    fitted = _with_costs_of(fits[0].fitted, [fit.fitted for fit in fits])
+    by_seed = np.stack([fit.on_test for fit in fits]) if len(fits) > 1 else None
+    return replace(fits[0], fitted=replace(fitted, notes=tuple(notes)), by_seed=by_seed)
 
 
 def _with_costs_of(model: FittedModel, models: Sequence[FittedModel]) -> FittedModel:
@@ -266,18 +249,6 @@ def _median_rounds(models: Iterable[FittedModel]) -> int | None:
     """The median of the fits' rounds; None where no fit has rounds."""
     rounds = [model.rounds for model in models if model.rounds is not None]
     return round(float(np.median(rounds))) if rounds else None
-
-
-def _restored(requests: Sequence[FitRequest], members: Sequence[Composed]) -> Any:
-    """The estimator of one fit, or of the mean of several."""
-    restore = learner_of(requests[0].configuration.algorithm).restore
-    estimators = [
-        restore(request, member.fitted, member.fitted.model)
-        for request, member in zip(requests, members, strict=True)
-    ]
-    if len(estimators) == 1:
-        return estimators[0]
-    return averaged(estimators, getattr(estimators[0], "classes_", None))
 
 
 def _as_stored(
@@ -350,11 +321,11 @@ def _calibrates(request: FitRequest, work: SharedWork) -> tuple[bool, list[str]]
 def _calibrated(
     whole: Composed,
     labels: np.ndarray,
-    requests: Sequence[FitRequest],
+    request: FitRequest,
     work: SharedWork,
 ) -> tuple[Composed, Calibrators]:
     """Learn calibrators of a model whose classes are in the order of `labels`."""
-    sets, on_test = requests[0].sets, whole.on_test
+    sets, on_test = request.sets, whole.on_test
     order = [list(sets.classes or ()).index(label) for label in labels]
     with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
         if sets.folds:
@@ -364,7 +335,7 @@ def _calibrated(
             learnt = learn(on_test, work.y_test, weights=work.w_test)
             on_test = _cross_calibrated(learn, on_test, sets, work)
         else:
-            rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
+            rows, predicted = _out_of_fold(request, work, whole.fitted.rounds)
             weights = None if work.w_train is None else work.w_train[rows]
             learnt = learn_calibration(predicted, work.y_train[rows], order, weights)
     fitted = replace(
@@ -404,27 +375,23 @@ def _cross_calibrated(
 
 
 def _out_of_fold(
-    requests: Sequence[FitRequest], work: SharedWork, rounds: int | None
+    request: FitRequest, work: SharedWork, rounds: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of train rows, and their out-of-fold predictions, averaged over the
-    fits.
+    """Positions of train rows, and their out-of-fold predictions.
 
     Features are encoded on all train rows; encoders that use the target are
     cross-fitted.
     """
-    configuration, sets = requests[0].configuration, requests[0].sets
+    configuration, sets = request.configuration, request.sets
     refit = learner_of(configuration.algorithm).refit
     train = work.train[configuration.features]
-    rows, means = list[np.ndarray](), list[np.ndarray]()
+    rows, predicted = list[np.ndarray](), list[np.ndarray]()
     for fold in work.folds_to_calibrate:
         fitted, left_out = train.part(fold.fitted), train.table[fold.predicted]
-        predicted = list[np.ndarray]()
-        for request in requests:
-            model = refit(request, rounds, fitted)
-            predicted.append(predictions_of(model, left_out, sets.task, sets.classes))
+        model = refit(request, rounds, fitted)
+        predicted.append(predictions_of(model, left_out, sets.task, sets.classes))
         rows.append(np.flatnonzero(fold.predicted))
-        means.append(np.mean(predicted, axis=0))
-    return np.concatenate(rows), np.concatenate(means)
+    return np.concatenate(rows), np.concatenate(predicted)
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
@@ -440,7 +407,7 @@ def fitted_pipeline(
     features: ColumnTransformer | None = None,
 ) -> Pipeline:
     """Return the stored model behind `features`, None: fitted on train."""
-    if result.is_composed:
+    if result.calibration:
         estimator = persistence.from_bytes(model, result.trusted_types)
     else:
         request = FitRequest(result.configuration, sets, spec)
@@ -464,8 +431,7 @@ def refits(
     result = trained.result
     refit = learner_of(result.algorithm).refit
     request = FitRequest(result.configuration, sets, spec)
-    fits = refit_count(result.algorithm, spec.export.fits)
-    requests = _with_seeds(request, max(result.averaged, fits))
+    requests = _with_seeds(request, refit_count(result.algorithm, spec.export.fits))
     rounds = hyperparameters.rounds_on(len(encoded.y), result.rounds, request)
     return [partial(refit, request, rounds, encoded) for request in requests]
 

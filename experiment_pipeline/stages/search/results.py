@@ -77,14 +77,8 @@ class ModelResult(Scores):
     model_bytes: int  # as stored, without features
     # to load it, beyond `persistence.TRUSTED_TYPES`
     trusted_types: tuple[str, ...] = ()
-    averaged: int = 1  # the number of fits whose mean it predicts
     calibration: str | None = None  # None: not calibrated
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
-
-    @property
-    def is_composed(self) -> bool:
-        """Whether the model is averaged or calibrated, and so not one fit."""
-        return self.averaged > 1 or self.calibration is not None
 
     @property
     def configuration(self) -> Configuration:
@@ -242,7 +236,7 @@ ModelStore = ModelsInMemory | TrainedModelStore
 
 
 def _model_file(result: ModelResult) -> str:
-    return "model.skops" if result.is_composed else model_file(result.algorithm)
+    return "model.skops" if result.calibration else model_file(result.algorithm)
 
 
 def _trained(entry: Entry[ModelResult]) -> TrainedModel:

@@ -128,14 +128,11 @@ def test_hundreds_of_configurations_are_small_quick_and_quiet(large: Opened):
 
 
 def test_every_chart_is_drawn_and_states_its_numbers(small: Opened):
-    """Each with a title and a text that has the numbers; folded ones once they are
-    unfolded.
-    """
+    """Each with a title and a text that has the numbers."""
     assert small.messages == []
     charts = small.page.locator(".chart").all()
     visible = [chart for chart in charts if chart.is_visible()]
     assert tuple(chart.locator("h3").inner_text() for chart in visible) == CHARTS
-    small.page.get_by_text("Halving", exact=True).click()
     for chart in charts:
         canvas = chart.locator("[role=img]")
         canvas.locator("svg path").nth(5).wait_for(state="attached")

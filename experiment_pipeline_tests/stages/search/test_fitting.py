@@ -27,7 +27,6 @@ from experiment_pipeline.stages.search.rungs import ladder
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.scores import SetPrediction, score
-from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.membership import folds_of
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
@@ -104,28 +103,6 @@ def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts():
     assert five.result.fit_cpu_seconds > alone.result.fit_cpu_seconds
 
 
-@pytest.mark.parametrize(
-    ("task", "entry"), [("multiclass", BAGGED), ("regression", CATBOOST)]
-)
-def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry):
-    """Its score is that of the mean, and the export's refit is one of as many fits."""
-    sets = training_sets(task)
-    spec = experiment([entry], task, seeds={"fits": 3, "average": True})
-    model = train_one(spec, sets)
-    assert model.predictions.test == pytest.approx(
-        model.predictions.by_seed.mean(axis=0)
-    )
-    assert model.result.averaged == 3
-    assert np.array_equal(
-        predicted(assembled(model, sets, spec), sets), model.predictions.test
-    )
-    again = refitted(model, pd.concat([sets.train, sets.test]), sets, spec)
-    assert len(again[-1].estimators_) == 3
-    loaded = persistence.from_bytes(persistence.to_bytes(again))
-    rows = sets.test[list(sets.features)]
-    assert np.array_equal(loaded.predict(rows), again.predict(rows))
-
-
 def test_the_exported_model_is_the_mean_of_fits_with_different_seeds():
     """`export.fits` changes the refit alone, which is calibrated as before; equal fits,
     and forests, are exported once.
@@ -157,19 +134,6 @@ def test_what_draws_nothing_is_one_fit():
     assert notes["dummy"] == ()
     assert "draw nothing" in notes["lightgbm"][-1]
     assert "draw nothing" in notes["linear"][-1]
-
-
-def test_an_average_is_refitted_with_the_median_of_the_rounds():
-    """One number of rounds for the refit, where the fits had several."""
-    sets = training_sets()
-    entry = one("lightgbm", bagging_fraction=0.5, learning_rate=0.05)
-    model = trained(entry, sets, seeds={"fits": 3, "average": True})
-    pipeline = assembled(model, sets, experiment([entry]))
-    rounds = [
-        member.booster_.current_iteration() for member in pipeline[-1].estimators_
-    ]
-    assert len(set(rounds)) > 1
-    assert model.result.rounds == round(np.median(rounds))
 
 
 @pytest.mark.parametrize(
@@ -237,17 +201,15 @@ def test_too_few_rows_are_not_calibrated():
     assert none.result.notes[0].startswith("not calibrated: the rarest class has")
 
 
-def test_averages_are_calibrated_as_averages():
-    """Folds are predicted by the mean of as many fits; each seed's score is calibrated
-    as well.
-    """
+def test_the_score_of_each_seed_is_calibrated():
+    """As the first one, which is the model."""
     sets, _ = imbalanced(3_000, shift=1.5)
     entry = one(
         "lightgbm", bagging_fraction=0.6, num_iterations=10, scale_pos_weight=5.0
     )
-    spec = experiment([entry], seeds={"fits": 2, "average": True}, metric="log_loss")
+    spec = experiment([entry], seeds=2, metric="log_loss")
     model = train_one(spec, sets)
-    assert (model.result.averaged, model.result.calibration) == (2, "sigmoid")
+    assert model.result.calibration == "sigmoid"
     assert max(model.result.seed_scores) < 1.2 * model.result.test_score
     once_more = predicted(refitted(model, sets.train, sets, spec), sets)
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
@@ -270,8 +232,7 @@ def test_fingerprints_know_what_decides_and_nothing_else():
         {"seeds": 2},
         {"seeds": 3},
     ]
-    changes.append({"seeds": {"fits": 3, "average": True}})
-    assert len({unset, *(prints(plain, **keys) for keys in changes)}) == 5
+    assert len({unset, *(prints(plain, **keys) for keys in changes)}) == 4
     assert prints(weighted) == prints(weighted, calibrate="sigmoid")
     assert prints(weighted) != prints(weighted, calibrate="off")
     assert prints(one("dummy"), seeds=3, calibrate="sigmoid") == prints(one("dummy"))

@@ -30,7 +30,7 @@ IN_TIME = {
 BY_GROUP = {"split": {"by": "group", "column": "house"}}
 BY_TIME = {"split": {"by": "time", "column": "day"}}
 RISING = {"monotone": {"hour": "increasing"}}
-AVERAGED = {"seeds": {"fits": 2, "average": True}}
+AVERAGED = {"export": {"fits": 2}}
 BOOSTED = one("lightgbm", num_leaves=[4, 7], n_estimators=10)
 REWEIGHTED = one("lightgbm", num_leaves=[4, 7], n_estimators=15, scale_pos_weight=3)
 CATBOOST = one("catboost", iterations=8, depth=3)

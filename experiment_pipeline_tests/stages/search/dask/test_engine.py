@@ -50,7 +50,7 @@ FOLDS = {"cross_validation": {"folds": 3, "repeats": 2}}
 WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "mixed": (MIXED, {}),
     "boosters": (BOOSTERS, {}),
-    "seeds": ([BAGGED, one("linear")], {"seeds": {"fits": 3, "average": True}}),
+    "seeds": ([BAGGED, one("linear")], {"seeds": 3}),
     "folds": ([BAGGED, CALIBRATED, one("linear")], {"evaluation": FOLDS}),
 }
 
