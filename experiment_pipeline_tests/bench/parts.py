@@ -60,9 +60,11 @@ paired difference, by days.
 
 def dagster(asked: argparse.Namespace) -> str:
     """What Dagster costs in training."""
+    pairs = asked.pairs
+    ratios = [orchestration.step_cost(pairs), orchestration.budget_cost(pairs)]
     return f"""The step runs in the experiment's job, with SQLite as a user has it.
 
-{table(RATIO, [orchestration.step_cost(asked.pairs)])}"""
+{table(RATIO, ratios)}"""
 
 
 def _told(
