@@ -415,11 +415,14 @@ def _notation(value: Any) -> str:
         return repr(value)
     if _is_factory(value):
         return _import_path(value)
+    return _estimator(value)
+
+
+def _estimator(value: Any) -> str:
     if not hasattr(value, "get_params"):
         raise _not_described(f"{type(value).__name__} as a parameter")
-    parameters = ", ".join(
-        f"{name}={_notation(of)}" for name, of in _changed_parameters(value).items()
-    )
+    changed = _changed_parameters(value).items()
+    parameters = ", ".join(f"{name}={_notation(of)}" for name, of in changed)
     return f"{_import_path(type(value))}({parameters})"
 
 

@@ -208,7 +208,7 @@ class ExplorationStore(Store):
 
 
 @dataclass(kw_only=True)
-class FileStore(Store):
+class FileStore(ExplorationStore):
     """Files under the storage root and rows of the metadata database."""
 
     run: RunRecord
@@ -218,9 +218,8 @@ class FileStore(Store):
     pages: dict[str, Fact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.profiles = DataProfiles.of(self.spec.name)
-        self.searches = EarlierSearches.of(self.spec.name)
-        self.scores = ScoreLedger.of(self.spec.name)
         self.ledger = Ledger.of(self.spec.name)
 
     @property
@@ -288,10 +287,6 @@ class FileStore(Store):
     def require(self, stage: str, fingerprint: str) -> StageFiles:
         """Return the entry of a fingerprint, which must exist."""
         return StageFiles.of(stage_entries(self.spec.name, stage).require(fingerprint))
-
-    def models(self, warn: Warn | None = None) -> TrainedModelStore:
-        """Return the trained models under the storage root."""
-        return TrainedModelStore.of(self.spec.name, warn)
 
     def model_path(self, fingerprint: str) -> str:
         """Return the folder of a trained model."""

@@ -26,14 +26,15 @@ from dagster import (
     RunsFilter,
 )
 
-# Not exported by Dagster: a launcher's answer to run monitoring, and the SQLite
-# storages.
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+# Not exported by Dagster: the SQLite storages.
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from experiment_pipeline.storage.processes import Process
 
+# A launcher's answer to run monitoring and its statuses, not exported by Dagster.
+_Health = get_type_hints(DefaultRunLauncher.check_run_worker_health)["return"]
+_Status = get_type_hints(_Health)["status"]
 # Dagster's page hides tags with the prefix `.dagster/`.
 TAG = ".dagster/experiment_pipeline_process"
 # Above 0, Dagster stores the events that begin a run, one per configuration, together.
@@ -67,22 +68,20 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
         """True: otherwise run monitoring does nothing."""
         return True
 
-    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+    def check_run_worker_health(self, run: DagsterRun) -> Any:
         """RUNNING, or NOT_FOUND, on which run monitoring marks the run as failed."""
         process = noted(run.run_id, run.tags)
         if process is None:
-            return CheckRunHealthResult(
-                WorkerStatus.RUNNING, "has noted no process yet"
-            )
+            return _Health(_Status.RUNNING, "has noted no process yet")
         if not process.is_here:
             elsewhere = (
                 f"{process} cannot be checked from here; terminate the run if it is "
                 "gone"
             )
-            return CheckRunHealthResult(WorkerStatus.RUNNING, elsewhere)
+            return _Health(_Status.RUNNING, elsewhere)
         if process.is_gone:
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, _GONE.format(process))
-        return CheckRunHealthResult(WorkerStatus.RUNNING, str(process))
+            return _Health(_Status.NOT_FOUND, _GONE.format(process))
+        return _Health(_Status.RUNNING, str(process))
 
 
 def fail_killed_runs(instance: DagsterInstance) -> None:

@@ -205,28 +205,32 @@ def fenced(language: str, text: str) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
+def rendered(block: Block) -> str:
     """Return one block as Markdown."""
     match block:
         case Paragraph(text) | Chart(alt=text):
             return escape(text)
-        case Bullets(items):
-            return "\n".join(f"- {_cell(item)}" for item in items)
-        case LimitBars(bars):
-            return "\n".join(map(_bar_line, bars))
         case Code(language, text):
             return fenced(language, text)
         case Link() | Markup():
             return _cell(block)
-        case Flow(cards):
-            return "\n".join(_numbered(cards))
-        case TableBlock(header, rows, pinned=pinned):
-            lines = [map(escape, header), ["---"] * len(header)]
-            lines += [map(_cell, row) for row in (*pinned, *rows)]
-            return "\n".join(map(_table_line, lines))
         case Card(title, tag, _, blocks):
             parts = [f"### {escape(title)}", f"**{tag}**", *map(rendered, blocks)]
             return "\n\n".join(parts)
+    return "\n".join(_lines_of(block))
+
+
+def _lines_of(block: Bullets | LimitBars | Flow | TableBlock) -> Iterable[str]:
+    match block:
+        case Bullets(items):
+            return [f"- {_cell(item)}" for item in items]
+        case LimitBars(bars):
+            return map(_bar_line, bars)
+        case Flow(cards):
+            return _numbered(cards)
+    header = [map(escape, block.header), ["---"] * len(block.header)]
+    rows = [map(_cell, row) for row in (*block.pinned, *block.rows)]
+    return map(_table_line, [*header, *rows])
 
 
 def _bar_line(bar: LimitBar) -> str:

@@ -56,17 +56,15 @@ def _parsed(value: Any) -> ast.expr | None:
     return node if is_compound else None
 
 
-def _value(node: ast.expr, find: Find) -> Any:
+def _value(node: ast.expr | None, find: Find) -> Any:
     """Return the value of an expression; ValueError: it is not in this notation."""
     match node:
-        case ast.List():
-            return [_value(element, find) for element in node.elts]
-        case ast.Tuple():
-            return tuple(_value(element, find) for element in node.elts)
-        case ast.Dict():
-            values = [_value(value, find) for value in node.values]
-            keys = [_value(key, find) for key in node.keys if key is not None]
-            return dict(zip(keys, values, strict=True))
+        case ast.List(elements) | ast.Tuple(elements):
+            values = [_value(element, find) for element in elements]
+            return values if isinstance(node, ast.List) else tuple(values)
+        case ast.Dict(keys, values):
+            pairs = zip(keys, values, strict=True)
+            return {_value(key, find): _value(value, find) for key, value in pairs}
         case ast.Attribute():
             path = ast.unparse(node)
             if not re.fullmatch(r"\w+(\.\w+)+", path):
@@ -74,7 +72,8 @@ def _value(node: ast.expr, find: Find) -> Any:
             return find(path)
         case ast.Call(args=[], func=ast.Attribute()):
             return _made(node, find)
-    return ast.literal_eval(node)
+    # Of `None`, the key of `**`, too: a ValueError.
+    return ast.literal_eval(node)  # type: ignore[arg-type]
 
 
 def _made(node: ast.Call, find: Find) -> Any:

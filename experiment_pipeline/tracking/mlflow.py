@@ -17,13 +17,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from experiment_pipeline.reporting.run_record import Row, RunFacts
 from experiment_pipeline.spec.operation import Mlflow
@@ -48,12 +47,8 @@ DECIDED = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
-# How long a run waits for the server, and before that for MLflow's imports; then the
-# upload continues in the background, with a warning if the server has not answered.
-SECONDS = 10.0
-IMPORT_SECONDS = 60.0
-# Lines of the process that uploads.
-_CALLED, _ANSWERED = "the server is called", "the server has answered"
+# How long a run waits for the upload, which then continues in the background.
+SECONDS = 30.0
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -105,59 +100,31 @@ def export(run: RunRecord) -> str:
             start_new_session=True,
             env=_SETTINGS | os.environ,
         )
-        assert process.stdin is not None
-        # Not by argument or environment, which other users may see.
-        with process.stdin as request_pipe:
-            request_pipe.write(request.encode())
-        code = _waited_for(process, output)
-        printed = _printed(output)
-        if code == 0:
-            return ""
-        if code is None:
+        try:
+            # Not by argument or environment, which other users may see.
+            process.communicate(request.encode(), SECONDS)
+        except subprocess.TimeoutExpired:
             threading.Thread(target=process.wait, daemon=True).start()
-            if _ANSWERED in printed:  # it needs longer, which is nothing to act on
-                return ""
             return (
-                f"{server} has not answered within {SECONDS:g} seconds. The upload "
+                f"{server} does not have the run after {SECONDS:g} seconds. The upload "
                 "continues; what it misses is uploaded with the next run."
             )
-        last_line = printed[-1:]
+        if process.returncode == 0:
+            return ""
+        output.seek(0)
+        last_line = output.read().decode(errors="replace").strip().splitlines()[-1:]
     problem = without_credentials("".join(last_line))[:500]
     later = "The experiment's next run uploads it."
     return f"{server} did not get the run: {problem}. {later}"
-
-
-def _waited_for(process: "subprocess.Popen[bytes]", output: IO[bytes]) -> int | None:
-    """Wait for the exit code; None: the server was called SECONDS ago, or MLflow's
-    imports do not end.
-    """
-    end = time.monotonic() + IMPORT_SECONDS
-    is_called = False
-    while time.monotonic() < end:
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(0.1)
-        if not is_called and _CALLED in _printed(output):
-            is_called = True
-            end = time.monotonic() + SECONDS
-    return None
-
-
-def _printed(output: IO[bytes]) -> list[str]:
-    """The lines that the process has printed; without moving where it writes."""
-    size = os.fstat(output.fileno()).st_size
-    text = os.pread(output.fileno(), size, 0)
-    return text.decode(errors="replace").strip().splitlines()
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
     """Write the runs that MLflow lacks, the newest first; return their number."""
     from mlflow import MlflowClient
 
-    print(_CALLED, flush=True)  # noqa: T201 - to the run that waits
     uri = destination.tracking_uri
     client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment_id = _experiment_id(client, destination.experiment or experiment)
-    print(_ANSWERED, flush=True)  # noqa: T201
     with _one_process():
         runs = questions.runs(experiment, status=[*DECIDED], all_columns=True)
         waiting = runs.loc[runs["mlflow_run_id"].isna(), "run_id"].head(MOST_RUNS)

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import shutil
 import socket
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,13 +278,9 @@ def test_a_silent_server_holds_no_run_up(monkeypatch, capsys):
     mlflow.expect(run, None)
     assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
     monkeypatch.setattr(mlflow, "SECONDS", 1)
-    monkeypatch.setattr(mlflow, "IMPORT_SECONDS", 250)  # of a busy machine
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         mlflow.expect(run, Mlflow(tracking_uri=address))
-        start = time.monotonic()
         warning = printed(run, capsys)
-        expected = f"MLflow ({address}) has not answered within 1 seconds."
+        expected = f"MLflow ({address}) does not have the run after 1 seconds."
         assert warning.startswith(expected)
-        # Imports, of some seconds, do not count as the server's silence.
-        assert time.monotonic() - start < mlflow.IMPORT_SECONDS

@@ -293,9 +293,7 @@ def order(
     in_ledger = np.column_stack([model.in_ledger for model in ranked])
     widening = earlier.widening(in_ledger, drawn)
     leads = rows.leads(ranked, contributions, widening)
-    reach = comparisons.simultaneous_reach(contributions, drawn)
-    if widening > 1:
-        reach = widening * (reach or single_reach(contributions))
+    reach = _reach(contributions, drawn, widening)
     entries = tuple(
         RankedModel(
             result=model.result,
@@ -316,6 +314,16 @@ def order(
             drawn,
         )
     return Ranking(entries, undefined, baseline.estimate, optimism, earlier)
+
+
+def _reach(
+    contributions: np.ndarray, drawn: comparisons.Drawn, widening: float
+) -> float:
+    """How many standard errors the intervals of the scores reach."""
+    reach = comparisons.simultaneous_reach(contributions, drawn)
+    if widening > 1:
+        return widening * (reach or single_reach(contributions))
+    return reach
 
 
 def _differences(best: comparisons.Comparison, sign: int) -> list[Interval]:

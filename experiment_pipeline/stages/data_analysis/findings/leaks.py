@@ -4,7 +4,7 @@ Whether they are known in time the user decides.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from experiment_pipeline.stages.data_analysis.findings.made_of_target import (
     MadeOfTarget,
 )
 from experiment_pipeline.stages.data_analysis.findings.one_class import (
+    RevealedClass,
     classes_revealed,
     not_looked_for,
 )
@@ -115,15 +116,19 @@ def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
         yield _Leak(list(copies), words)
     revealed = classes_revealed(subject, {*columns, *copies})
     if revealed:
-        rows = {column: leak.words for column, leak in revealed.items()}
-        certain = any(leak.is_certain for leak in revealed.values())
-        words = f"Reveals one class: {described(rows)}."
-        yield _Leak(list(revealed), words, skill=float(certain))
+        yield _revealing(revealed)
     skills = {a.column: a.skill for a in subject.associations}
     equal = [column for column in columns if skills[column] >= blocks]
     combination = exact_combination(subject) or exact_pair(subject, {*equal, *copies})
     if combination is not None:
         yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)
+
+
+def _revealing(revealed: Mapping[str, RevealedClass]) -> _Leak:
+    rows = {column: leak.words for column, leak in revealed.items()}
+    certain = any(leak.is_certain for leak in revealed.values())
+    words = f"Reveals one class: {described(rows)}."
+    return _Leak(list(revealed), words, skill=float(certain))
 
 
 def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
