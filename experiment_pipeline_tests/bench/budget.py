@@ -163,7 +163,7 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
     choice = Choice(spec, board, chosen, sets, rows, whole, workers)
     check = evaluate(choice, seconds_left=left)
     # Drawn and written as a run does.
-    document = build_document(check.report, check.next_search, check.charts)
+    document = build_document(check.report, check.charts)
     render_html(document, passed=check.report.accepted)
     to_bytes(check.pipeline)
     share = 1 - left() / seconds

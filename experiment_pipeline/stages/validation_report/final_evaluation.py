@@ -120,11 +120,11 @@ class FinalEvaluation:
         from experiment_pipeline.storage.persistence import to_bytes
 
         report = self.report
-        document = page.build_document(report, self.next_search, self.charts)
+        document = page.build_document(report, self.charts)
 
         def html() -> bytes:
             # Rows are not in the Markdown: it goes into event logs.
-            shown = page.model_page(report, self.charts, self.rows)
+            shown = page.build_document(report, self.charts, self.rows)
             return render_html(shown, passed=report.accepted).encode()
 
         contents = {

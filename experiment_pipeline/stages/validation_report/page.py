@@ -19,7 +19,6 @@ from experiment_pipeline.reporting.document import (
     Block,
     Bullets,
     Chart,
-    Code,
     Document,
     Paragraph,
     Section,
@@ -43,7 +42,6 @@ from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import coverage_gate
 from experiment_pipeline.stages.validation_report.report import (
     AtThreshold,
-    NextSearch,
     ValidationReport,
 )
 from experiment_pipeline.statistics.calibration import (
@@ -180,25 +178,10 @@ def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
 
 def build_document(
     report: ValidationReport,
-    following: NextSearch | None = None,
     charts: Charts = MappingProxyType({}),
+    rows: pd.DataFrame | None = None,
 ) -> Document:
-    """Return the report as a document: the decision, the reasons, and the details."""
-    sections = (
-        _decision(report),
-        *_reasons(following),
-        _scores(report, charts),
-        *_of_model(report, charts),
-        *_beside(report),
-    )
-    title = f"{report.experiment}: validation report"
-    return Document(title, sections)
-
-
-def model_page(
-    report: ValidationReport, charts: Charts, rows: pd.DataFrame
-) -> Document:
-    """Return the page of the model; `rows`: PREDICTED_ROWS.
+    """Return the page of the model; `rows`: PREDICTED_ROWS, if they are shown.
 
     Gates, reasons and the next search are on the page of the decision.
     """
@@ -206,7 +189,7 @@ def model_page(
     sections = (
         _section("Model", _in_words(report)),
         *_of_model(report, charts),
-        _worst_rows(report, rows),
+        *([] if rows is None else [_worst_rows(report, rows)]),
         *(replace(section, folded=True) for section in details),
     )
     return Document(f"{report.experiment}: model", sections)
@@ -266,24 +249,6 @@ def _in_words(report: ValidationReport) -> str:
     )
 
 
-def _decision(report: ValidationReport) -> Section:
-    text = _in_words(report)
-    rows = [
-        (
-            gate.outcome,
-            gate.rule,
-            numbers.score(gate.value),
-            numbers.score(gate.limit),
-            gate.means,
-        )
-        for gate in report.gates
-    ]
-    table = TableBlock(("outcome", "gate", "value", "limit", "what it means"), rows)
-    if not report.conditions:
-        return _section("Decision", text, table)
-    return _section("Decision", text, table, "Conditions:", Bullets(report.conditions))
-
-
 def _beside_baseline(report: ValidationReport) -> str:
     """Whether the model is better, at the level of the interval and of the gates."""
     score = report.score(report.metric)
@@ -327,20 +292,6 @@ def _named(report: ValidationReport) -> str:
     if name == ENSEMBLE or not report.hyperparameters:
         return name
     return f"{name} ({numbers.settings(report.hyperparameters)})"
-
-
-def _reasons(following: NextSearch | None) -> Iterator[Section]:
-    if following is None:
-        return
-    reasons = [f"{reason.evidence} {reason.advice}" for reason in following.reasons]
-    yield _section(
-        "Why, and what to try next",
-        "Reasons found, the most certain first:",
-        Bullets(reasons),
-        "The next search to try. It replaces search in defs.yaml: the current entries "
-        "come first, and their fits are reused.",
-        Code("yaml", following.yaml.rstrip("\n")),
-    )
 
 
 def _allowed_for(report: ValidationReport) -> str:

@@ -22,7 +22,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     FinalEvaluation,
     evaluate,
 )
-from experiment_pipeline.stages.validation_report.page import build_document, model_page
+from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import trained_by_search
@@ -148,7 +148,7 @@ def look_at(
     choice = searched(frame, task, settings)
     check = evaluate(choice, seconds_left=lambda: seconds_left)
     report = check.report
-    document = build_document(report, check.next_search, check.charts)
-    shown = model_page(report, check.charts, check.rows)
+    document = build_document(report, check.charts)
+    shown = build_document(report, check.charts, check.rows)
     page = render_html(shown, passed=report.accepted)
     return Checked(check, document, page)
