@@ -9,7 +9,6 @@ notebook, a test and a Dagster asset run the same stages. Their order stands in
 
 import inspect
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -46,7 +45,6 @@ from experiment_pipeline.stages.registry import STAGES, warn_of_memory
 from experiment_pipeline.stages.search import page as search_page
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import (
-    TRAINED,
     Conclusion,
     SearchNote,
     SearchResults,
@@ -81,10 +79,6 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import better
-from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.thresholds import scoring_threshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import ModelPackage
@@ -282,9 +276,7 @@ def _searched(run: Run, sets: TrainingSets) -> SearchOutcome:
             engine,
             asked_for=asked_for,
             earlier=None if earlier is None else earlier.conclusions,
-            listen=_listener(
-                run, record, report, hyperparameters, _BestSoFar(sets, spec, models)
-            ),
+            listen=_listener(run, record, report, hyperparameters),
         )
         rest = searched.not_asked_for
         record([search_page.record_row(end, hyperparameters[end.key]) for end in rest])
@@ -323,7 +315,6 @@ def _listener(
     record: Callable[[Sequence[run_record.RecordRow]], object],
     report: Callable[[Sequence[tuple[str, Outcome]]], object],
     hyperparameters: Mapping[str, Mapping[str, Any]],
-    best: "_BestSoFar",
 ) -> Callable[[SearchNote | Conclusion], None]:
     """Return what records and reports each event of a search."""
 
@@ -331,11 +322,7 @@ def _listener(
         if isinstance(event, SearchNote):
             (run.log.warning if event.warns else run.log.info)(event.text)
             return
-        row = search_page.record_row(event, hyperparameters[event.key])
-        interval = best.interval(event) if run.store.page else None
-        if interval is not None:
-            row = replace(row, test_low=interval.low, test_high=interval.high)
-        record([row])
+        record([search_page.record_row(event, hyperparameters[event.key])])
         if event.result is None:
             return
         path = run.store.model_path(event.result.fingerprint)
@@ -345,38 +332,6 @@ def _listener(
         report([(event.key, outcome)])
 
     return listen
-
-
-@dataclass
-class _BestSoFar:
-    """The best score that a running search has found, for the page of the run."""
-
-    sets: TrainingSets
-    spec: ExperimentSpec
-    models: ModelStore
-    score: float = math.nan
-
-    def interval(self, event: Conclusion) -> Interval | None:
-        """Return the interval of a score that is the best so far; None: it is not."""
-        metric = self.spec.metric
-        if event.result is None or event.status != TRAINED:
-            return None
-        if not better(metric, event.result.test_score, self.score):
-            return None
-        self.score = event.result.test_score
-        sets = self.sets
-        stored = self.models.test_predictions([event.result.fingerprint])
-        for prediction in stored.values():
-            rows = SetPrediction(
-                sets.y_test,
-                prediction,
-                sets.test_clusters(self.spec),
-                sets.w_test,
-                sets.variance_factor,
-            )
-            cut = scoring_threshold([metric], rows.y, prediction, rows.weights)
-            return rows.interval(metric, cut)
-        return None
 
 
 def _with_times(run: Run, searched: SearchOutcome, before: float) -> SearchResults:

@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -399,50 +398,34 @@ def write_many(contents: Mapping[UPath, bytes]) -> None:
 
 
 @contextmanager
-def unfinished(folder: UPath) -> Iterator[Path]:
-    """Make an empty folder (for a bucket: in TMPDIR) for files to `put_file`; it is
-    removed at the end.
-    """
-    with explained(folder):
-        if (place := on_disk(folder)) is None:
-            with TemporaryDirectory(prefix="experiment_pipeline-") as temporary:
-                yield Path(temporary)
-            return
-        place.mkdir(parents=True)
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place)
-
-
-def put_file(file: Path, path: UPath) -> None:
-    """Move a file of an `unfinished` folder to its path, atomically."""
-    with explained(path):
-        if (place := on_disk(path)) is None:
-            path.fs.put_file(str(file), path.path, **_parts(path))
-            return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _sync(file)
-        file.replace(place)
-        _sync(place.parent)
-
-
-@contextmanager
 def streamed(path: UPath) -> Iterator[Path]:
-    """A local file to write in parts, moved to its path at the end; leftovers of killed
-    writers are removed.
+    """A local file to write in parts (for a bucket: in TMPDIR), moved to its path at
+    the end, atomically; leftovers of killed writers are removed.
     """
+    place = on_disk(path)
+    if place is None:
+        with TemporaryDirectory(prefix="experiment_pipeline-") as folder:
+            yield Path(folder) / path.name
+            with explained(path):
+                file = f"{folder}/{path.name}"
+                path.fs.put_file(file, path.path, **_parts(path))
+        return
     prefix = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
-    parent = on_disk(path.parent)
-    leftovers = [] if parent is None else parent.glob(f"{prefix}*.tmp")
-    for folder in leftovers:
-        pid = folder.name.split("-")[1]
+    for leftover in place.parent.glob(f"{prefix}*.tmp"):
+        pid = leftover.name.split("-")[1]
         if pid.isdigit() and Process(this_host(), int(pid)).is_gone:
-            shutil.rmtree(folder, ignore_errors=True)
+            leftover.unlink(missing_ok=True)
     name = f"{prefix}{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    with unfinished(path.parent / name) as folder:
-        yield folder / path.name
-        put_file(folder / path.name, path)
+    file = place.parent / name
+    with explained(path):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield file
+            _sync(file)
+            file.replace(place)
+            _sync(place.parent)
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def remove(path: UPath) -> None:

@@ -416,9 +416,7 @@ def _at_work(run: Decided) -> Iterator[document.Block]:
     if bars:
         yield document.LimitBars(bars)
     if best := best_so_far(run):
-        score = numbers.as_known(
-            best["test_score"], best["test_low"], best["test_high"]
-        )
+        score = numbers.score(best["test_score"])
         yield document.Paragraph(
             f"Best so far: {best['key']}, {row['metric']} {score} on the rows that "
             "choose; being the best of many, it is optimistic."

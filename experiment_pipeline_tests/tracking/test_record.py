@@ -299,7 +299,10 @@ def test_a_running_run_says_how_far_it_is():
     decision = record_of("busy")["Decision"]
     assert "configurations done: 3 of 12 configurations" in decision
     assert "seconds used: 21 s of 60 s, 39 s left" in decision
-    assert f"Best so far: {history.KEYS[2]}, roc_auc 0.7000 (0.6800" in decision
+    assert (
+        f"Best so far: {history.KEYS[2]}, roc_auc 0.7000 on the rows that choose"
+        in decision
+    )
     assert "The search stops with the last configuration, or in 39 s" in decision
     (page, *_) = run_pages.write(run, storage_root()).rows
     assert "location.reload()" in Path(page.place).read_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.stats import kruskal
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.charts import (
@@ -281,14 +281,13 @@ def _explained(ranks: pd.Series, values: list[str]) -> float:
     """Epsilon squared of Kruskal and Wallis between the values; 0 if it is not
     significant (95 % level).
     """
-    groups = ranks.groupby(values)
-    within = ((ranks - groups.transform("mean")) ** 2).sum()
-    between = 1 - within / max(((ranks - ranks.mean()) ** 2).sum(), 1)
-    others = len(ranks) - 1
-    if chi2.sf(between * others, groups.ngroups - 1) > 1 - LEVEL:
+    groups = [group for _, group in ranks.groupby(values)]
+    if len(groups) < 2 or ranks.nunique() < 2:
         return 0.0
-    left = max(len(ranks) - groups.ngroups, 1)
-    return float(1 - (1 - between) * others / left)
+    statistic, chance = kruskal(*groups)
+    if chance > 1 - LEVEL:
+        return 0.0
+    return float(statistic + 1 - len(groups)) / max(len(ranks) - len(groups), 1)
 
 
 def _grouped(values: Sequence[Scalar], axis: Axis) -> list[str]:

@@ -5,7 +5,7 @@ Large tables are encoded in slices: the same numbers, without scikit-learn's cop
 the whole table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -91,7 +91,7 @@ def encode(
     if _at_once(encoder, sets.test):
         test = transformed(features, sets.test)
     else:
-        test = _sliced(features, sets.test).held()
+        test = SlicedTable.of(_blocks_of(features, sets.test), len(sets.test)).held()
     rows = EncodedRows(
         train,
         y,
@@ -177,7 +177,8 @@ def fit_rows(
     features = fit_features(encoder, rows, fit_mask, sets)
     crossed = _cross_fitted_parts(features, rows, fit_mask, sets)
     if not _at_once(encoder, rows):
-        table = _sliced(features, rows, crossed, fit_mask)
+        encode = _blocks_of(features, rows, crossed, fit_mask)
+        table = SlicedTable.of(encode, len(rows))
         return features, table.held() if in_memory else table
     encoded = transformed(features, rows)
     for name, codes in crossed.items():
@@ -228,14 +229,7 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
     if fitted.sparse_output_ or not frozen:
         return fitted.transform(rows)
-    blocks = []
-    for _, part, names in parts:
-        if isinstance(names, str):
-            codes, numbers = encoders.of_distinct_texts(part, rows[names])
-            blocks.append(numbers[codes])
-        else:
-            blocks.append(part.transform(rows[names]))
-    return np.hstack(blocks)
+    return _blocks_of(fitted, rows)(slice(None))
 
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
@@ -243,13 +237,13 @@ def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
     return encoder in ("onehot", NGRAMS, STACKED) or len(rows) <= HELD_ROWS
 
 
-def _sliced(
+def _blocks_of(
     fitted: ColumnTransformer,
     rows: pd.DataFrame,
     crossed: Mapping[str, np.ndarray] = MappingProxyType({}),
     fit_mask: np.ndarray | None = None,
-) -> SlicedTable:
-    """Rows as `transformed` would encode them, in slices; rows of the fit mask get the
+) -> Callable[[Any], np.ndarray]:
+    """Return what encodes the rows at some positions; rows of the fit mask get the
     `crossed` codes.
     """
     parts = encoders.parts_of(fitted)
@@ -264,7 +258,7 @@ def _sliced(
                 numbers[fit_mask] = crossed[name]
             by_text[name] = codes, numbers
 
-    def encode(positions: np.ndarray) -> np.ndarray:
+    def encode(positions: Any) -> np.ndarray:
         read = features.iloc[positions]
         if not by_text:
             return np.asarray(fitted.transform(read))
@@ -277,7 +271,7 @@ def _sliced(
                 blocks.append(part.transform(read[columns]))
         return np.hstack(blocks)
 
-    return SlicedTable.of(encode, len(rows))
+    return encode
 
 
 def _frozen(part: Any, rows: pd.DataFrame, names: Any) -> FrozenEstimator:
