@@ -218,29 +218,14 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
     return file
 
 
-def distinct_names(names: Sequence[str]) -> list[str]:
-    """Return names of columns as pandas makes them distinct: `name`, `name.1`."""
-    taken = {*names}
-    times: Counter[str] = Counter()
-    distinct = []
-    for name in names:
-        new = name
-        while times[name] and new in taken:
-            new = f"{name}.{times[name]}"
-            times[name] += 1
-        times[name] = times[name] or 1
-        taken.add(new)
-        distinct.append(new)
-    return distinct
-
-
-def renamed(names: Sequence[str], distinct: Sequence[str]) -> list[str]:
-    """Say which columns of one name were renamed, a sentence each."""
-    places: dict[str, list[str]] = {}
-    for name, new in zip(names, distinct, strict=True):
-        places.setdefault(name, []).append(new)
-    return [
-        f"{len(called)} columns are named {name}, and now called {listed(called)}"
-        for name, called in places.items()
-        if len(called) > 1
-    ]
+def refuse_duplicates(table: str, names: Sequence[str]) -> None:
+    """Raise UnreadableTable if several columns have one name."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        places = [str(n) for n, name in enumerate(names, 1) if name == twice[0]]
+        raise UnreadableTable(
+            table,
+            rule=f"columns {' and '.join(places)} have the same name; "
+            f"twice: {listed(twice)}",
+            fix="give every column its own name",
+        )

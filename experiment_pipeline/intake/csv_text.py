@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import charset_normalizer
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
@@ -26,8 +25,7 @@ from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, liste
 from experiment_pipeline.intake.contents import (
     FIX_DELIVER,
     Content,
-    distinct_names,
-    renamed,
+    refuse_duplicates,
 )
 from experiment_pipeline.reporting import numbers
 
@@ -42,17 +40,12 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-USUAL = "cp1252"  # preferred where the bytes alone do not tell
-LATIN = [USUAL, "cp1250", "cp1254", "cp1257"]
-# Share of runs beyond ASCII that are one byte long; in other scripts runs are longer.
+USUAL = "cp1252"  # of a file that is not UTF-8, in a Latin script
+# Share of runs beyond ASCII that are one byte long in such a file.
 LONE = 0.8
 CHUNK_BYTES = 4 * 1024 * 1024
 GUESS_BYTES = 65_536
 FIX_ENCODING = "name it in data.encoding, such as cp1252, or save the file as UTF-8"
-# In text of another encoding, at most 0.44 of the bytes beyond ASCII are valid UTF-8 by
-# chance (Chinese, in a file of more than a few words); in Western code pages hardly
-# any.
-MOSTLY = 0.5
 # Commas come last: if two delimiters fit equally well, the comma is a decimal comma.
 DELIMITERS = ("\t", ";", "|", ",")
 SAMPLE_CHARACTERS = 262_144
@@ -160,9 +153,9 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
         notes.append(f"delimiter {delimiter!r} was found")
     header = _header(name, text, delimiter)
     # As pandas names a column without a name.
-    delivered = [field or f"Unnamed: {place}" for place, field in enumerate(header)]
-    names = distinct_names(delivered)
-    notes += [*renamed(delivered, names), *_notes_of_header(header, delivered)]
+    names = [field or f"Unnamed: {place}" for place, field in enumerate(header)]
+    refuse_duplicates(name, names)
+    notes += _notes_of_header(header, names)
     return CsvText(name, text, names, delimiter, encoding, tuple(notes))
 
 
@@ -251,19 +244,20 @@ def _to_utf8(
     bad = _first_bad_byte(content)
     if bad is None:
         return content, "utf-8", []
-    if _share_of_utf8(content) > MOSTLY:
+    # "gr\xfcn" is grün; in other scripts, and in UTF-8, runs are longer.
+    runs = re.findall(rb"[\x80-\xff]+", content[: bad + GUESS_BYTES])
+    if sum(len(run) == 1 for run in runs) < LONE * len(runs):
         line = len(re.findall(rb"\r\n|\r|\n", content[:bad])) + 1
         raise UnreadableTable(
             name,
-            rule=f"most of it is UTF-8, but line {line:,} is not: byte "
-            f"0x{content[bad]:02x} at the start of {bytes(content[bad : bad + 10])!r}",
+            rule=f"line {line:,} is not UTF-8: byte 0x{content[bad]:02x} at the start "
+            f"of {bytes(content[bad : bad + 10])!r}",
             fix="correct the line; where the whole file is of one code page, name it "
-            "in data.encoding, such as cp1252, or convert the file: iconv -f cp1252 "
-            "-t utf-8",
+            "in data.encoding, such as cp1251, or convert the file: "
+            "iconv -f cp1251 -t utf-8",
         )
-    guess = _guess(name, content)
-    note = f"encoding {guess} was guessed; data.encoding would settle it"
-    return _transcoded(name, content, guess), guess, [note]
+    note = f"encoding {USUAL} was guessed; data.encoding would settle it"
+    return _transcoded(name, content, USUAL), USUAL, [note]
 
 
 def _marked(content: Content) -> str | None:
@@ -283,17 +277,6 @@ def _refuse_binary(name: str, content: Content) -> None:
                 fix="point data.url at a CSV or Parquet file; UTF-16 needs "
                 "data.encoding: utf-16-le",
             )
-
-
-def _share_of_utf8(content: Content) -> float:
-    """Return which share of the bytes beyond ASCII is valid UTF-8."""
-    beyond_ascii = 0
-    valid = 0
-    for _, chunk in _chunks(content):
-        ascii_bytes = len(chunk.decode("ascii", errors="ignore"))
-        beyond_ascii += len(chunk) - ascii_bytes
-        valid += len(chunk.decode(errors="ignore").encode()) - ascii_bytes
-    return valid / beyond_ascii
 
 
 def _transcoded(name: str, content: Content, encoding: str) -> bytes:
@@ -317,30 +300,3 @@ def _first_bad_byte(content: Content) -> int | None:
         except UnicodeDecodeError as error:
             return start - begun + error.start
     return None
-
-
-def _beyond_ascii(content: Content) -> bytes:
-    """Return the first lines that are not ASCII."""
-    lines = bytes(content).splitlines()
-    return b"\n".join(line for line in lines if not line.isascii())[:GUESS_BYTES]
-
-
-def _guess(name: str, content: Content) -> str:
-    sample = _beyond_ascii(content)
-    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", sample)]
-    # "gr\xfcn" is grün, and in Big5 a Chinese letter between two Latin ones.
-    candidates = LATIN if runs.count(1) >= LONE * len(runs) else None
-    matches = charset_normalizer.from_bytes(sample, cp_isolation=candidates)
-    matches = matches or charset_normalizer.from_bytes(sample)
-    best = matches.best()
-    if best is None:
-        raise UnreadableTable(
-            name,
-            rule="it is neither UTF-8 nor text in an encoding that can be guessed",
-            fix=FIX_ENCODING,
-        )
-    for match in matches:
-        as_good = match.chaos <= best.chaos and match.coherence >= best.coherence
-        if as_good and USUAL in match.could_be_from_charset:
-            return USUAL
-    return best.encoding

@@ -7,7 +7,7 @@ value changes ('00501' stays text, and so does a whole number that a float canno
 exactly), and each decision is in `RawTable.notes`.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,9 +28,8 @@ from experiment_pipeline.intake.contents import (
     FIX_DOWNLOAD,
     Content,
     Contents,
-    distinct_names,
     open_contents,
-    renamed,
+    refuse_duplicates,
 )
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.table import (
@@ -90,20 +89,8 @@ def content_digest(frame: pd.DataFrame) -> str:
 
     Raises UnreadableTable: a column name occurs twice.
     """
-    _refuse_duplicates([*map(str, frame.columns)])
+    refuse_duplicates("the table", [*map(str, frame.columns)])
     return table_digest(with_only(frame, sorted(frame.columns, key=str)))
-
-
-def _refuse_duplicates(names: list[str]) -> None:
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        places = [str(n) for n, name in enumerate(names, 1) if name == twice[0]]
-        raise UnreadableTable(
-            "the table",
-            rule=f"columns {' and '.join(places)} have the same name; "
-            f"twice: {listed(twice)}",
-            fix="give every column its own name",
-        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +104,6 @@ class _Delivered:
     rows: int
     columns: Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]
     texts: Sequence[csv_text.CsvText] = ()
-    notes: Sequence[str] = ()
 
 
 def read(
@@ -154,7 +140,6 @@ def read(
         compression=_all_in_one(file.compression or "" for file in files),
         notes=(
             *_notes_of_files(files, delivered.texts),
-            *delivered.notes,
             *decisions,
         ),
     )
@@ -293,10 +278,9 @@ def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Delivered:
             )
     parts = [_opened(file) for file in files]
     rows = sum(part.parquet.metadata.num_rows for part in parts)
-    notes = [note for part in parts for note in renamed(part.delivered, part.names)]
     schema = _stacked(files, [part.empty for part in parts]).schema
     columns = _columns_of_parquet(files, parts, schema)
-    return _Delivered(rows, columns, notes=tuple(dict.fromkeys(notes)))
+    return _Delivered(rows, columns)
 
 
 def _columns_of_parquet(
@@ -317,23 +301,15 @@ def _columns_of_parquet(
 
 @dataclass(frozen=True)
 class _OpenedParquet:
-    """A Parquet file, with the names of its columns as delivered and made distinct."""
+    """A Parquet file, whose columns have different names."""
 
     file: Contents
     parquet: pq.ParquetFile
 
     @property
-    def delivered(self) -> list[str]:
-        return self.parquet.schema_arrow.names
-
-    @property
-    def names(self) -> list[str]:
-        return distinct_names(self.delivered)
-
-    @property
     def empty(self) -> pa.Table:
         """The table without its rows."""
-        table = self.parquet.schema_arrow.empty_table().rename_columns(self.names)
+        table = self.parquet.schema_arrow.empty_table()
         return self.file.with_folder_keys(table)
 
     def column(self, name: str) -> pa.Table:
@@ -341,26 +317,15 @@ class _OpenedParquet:
         if name in self.file.folder_keys:
             rows = pa.table({"": pa.nulls(self.parquet.metadata.num_rows)})
             return self.file.with_folder_keys(rows).select([name])
-        place = self.names.index(name)
-        delivered = self.delivered[place]
         with _damage_reported(self.file.name):
-            if self.delivered.count(delivered) == 1:
-                column = self.parquet.read([delivered]).select([delivered])
-            else:
-                leaf = self._leaf(delivered, self.delivered[:place].count(delivered))
-                column = self.parquet.reader.read_all(column_indices=[leaf])
-        return column.rename_columns([name])
-
-    def _leaf(self, name: str, earlier: int) -> int:
-        """The position in the file of one of several columns of one name."""
-        schema = self.parquet.schema
-        paths = [schema.column(leaf).path for leaf in range(len(schema))]
-        return [leaf for leaf, path in enumerate(paths) if path == name][earlier]
+            return self.parquet.read([name]).select([name])
 
 
 def _opened(file: Contents) -> _OpenedParquet:
     with _damage_reported(file.name):
-        return _OpenedParquet(file, pq.ParquetFile(pa.BufferReader(file.unpacked())))
+        parquet = pq.ParquetFile(pa.BufferReader(file.unpacked()))
+    refuse_duplicates(file.name, parquet.schema_arrow.names)
+    return _OpenedParquet(file, parquet)
 
 
 @contextmanager
