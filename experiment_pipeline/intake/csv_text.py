@@ -1,10 +1,9 @@
 """CSV bytes → Arrow batches whose columns are all text: encoding, delimiter, header,
 shape.
 
-A byte order mark decides the encoding, else valid UTF-8 is UTF-8, else
-charset-normalizer guesses. Where most of a file is UTF-8, the first line that is not is
-an error: no code page is right for both. Where Arrow gives up, Python's csv module
-finds the line that is wrong.
+A byte order mark decides the encoding, else valid UTF-8 is UTF-8, else a Latin script
+is cp1252; the first line that is neither is an error. Where Arrow gives up, Python's
+csv module finds the line that is wrong.
 """
 
 import codecs

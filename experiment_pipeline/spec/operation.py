@@ -7,7 +7,7 @@ import re
 from datetime import date
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from experiment_pipeline.spec.models import Closed, Duration, alone, impossible
 
@@ -131,36 +131,14 @@ _ADDRESS = re.compile(
 )
 
 
-class Certificates(Closed):
-    """Certificates of this client and its authority: PEM files, read when a
-    run begins.
-    """
-
-    ca: str = Field(min_length=1, description="Path of the cluster's CA certificate")
-    certificate: str = Field(
-        min_length=1, description="Path of this client's certificate"
-    )
-    key: str = Field(min_length=1, description="Path of this client's private key")
-
-    # Messages show paths, and a pasted value would often be the private key.
-    @field_validator("*")
-    @classmethod
-    def _is_a_path(cls, value: str) -> str:
-        if "-----BEGIN" in value or "\n" in value:
-            raise ValueError("is not a path; save it to a file, and name that file")
-        return value
-
-
 class DaskEngine(Closed):
     """A Dask cluster that the fits run on."""
 
     address: str = Field(
         min_length=1,
-        description="Of the scheduler; local: a cluster on this machine, to try it",
+        description="Of the scheduler; local: a cluster on this machine, to try it; "
+        "certificates are those of Dask's own settings",
         examples=["tls://scheduler.example:8786"],
-    )
-    certificates: Certificates | None = Field(
-        None, description="For tls://; unset: those of Dask's own configuration"
     )
     insecure: bool = Field(
         False,
@@ -186,10 +164,6 @@ class DaskEngine(Closed):
         protocol, host = LOCAL, ""
         if address is not None:
             protocol, host = address["protocol"], address["host"].strip("[]")
-        if self.certificates is not None and protocol != "tls":
-            raise impossible(
-                "no effect without tls://; correct the address", "certificates"
-            )
         try:
             loopback = ipaddress.ip_address(host).is_loopback
         except ValueError:

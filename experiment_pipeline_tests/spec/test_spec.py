@@ -20,8 +20,6 @@ BY_TIME = {"by": "time", "column": "departure"}
 CRITERION = {"metric": "roc_auc", "at_least": 0.7}
 
 DASK = "engine.dask"
-TLS = {"ca": "a", "certificate": "b", "key": "c"}
-NO_KEY = {**TLS, "key": "-----BEGIN"}
 # One place after the other: what is wrong there, and a part of what is reported.
 IMPOSSIBLE: list[tuple[str, Any, str]] = [
     (
@@ -228,16 +226,6 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         DASK,
         "tcp://127.0.0.1.example:8786",
         "engine.dask.address: tcp:// to another machin",
-    ),
-    (
-        DASK,
-        {"address": "local", "certificates": TLS},
-        "certificates: no effect without tls://",
-    ),
-    (
-        DASK,
-        {"address": "tls://h:1", "certificates": NO_KEY},
-        "certificates.key: is not a path;",
     ),
     (DASK, ["tls://me:pass@h:8786"], "engine.dask: ['tls://***@h:8786'] should be"),
     (

@@ -17,7 +17,6 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from pydantic import ValidationError
 
 from experiment_pipeline.errors import ClusterError, InvalidExperiment
 from experiment_pipeline.spec import DaskEngine, Engine
-from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.spec.reading import explain
 from experiment_pipeline.storage.files import without_credentials
 
@@ -42,7 +40,10 @@ SAME_SOFTWARE = (
     "start every worker and the scheduler with the software of this process (one image "
     "or environment)"
 )
-_CERTIFICATES = "engine.dask.certificates"
+_CERTIFICATES = (
+    "name readable files in PEM, a key without password, in Dask's settings "
+    "distributed.comm.tls: ca-file, client.cert and client.key"
+)
 _SILENT = logging.CRITICAL + 1
 # For a cluster on this machine. By default, profiling and monitoring two workers takes
 # 9 % of a core, so 1 %.
@@ -260,17 +261,15 @@ def connected(
             address = opened.enter_context(
                 _local_cluster(workers or os.cpu_count() or 1)
             )
-        client = opened.enter_context(_client(address, engine.certificates))
+        client = opened.enter_context(_client(address))
         yield Cluster(client, address, log)
 
 
 @contextmanager
-def _client(
-    address: str, certificates: Certificates | None
-) -> Generator["Client", None, None]:
+def _client(address: str) -> Generator["Client", None, None]:
     from distributed import Client
 
-    security = _security(certificates) if address.startswith("tls") else None
+    security = _security() if address.startswith("tls") else None
     try:
         # Not the default client: other Dask computations of this process stay where
         # they were.
@@ -286,7 +285,7 @@ def _client(
         raise ClusterError(
             f"the scheduler {address}",
             rule=f"does not answer: {cause}",
-            fix="correct the address or the certificates in `engine`, or start the "
+            fix="correct the address in `engine` or the certificates, or start the "
             "scheduler",
         ) from error
     try:
@@ -318,34 +317,17 @@ def _local_cluster(workers: int) -> Generator[str, None, None]:
         yield cluster.scheduler_address
 
 
-def _security(certificates: Certificates | None) -> "Security":
-    """Return the certificates of the YAML, else of Dask's configuration."""
+def _security() -> "Security":
+    """Return the certificates of Dask's own settings."""
     from distributed.security import Security
 
-    paths = dict[str, Any]()
-    if certificates is not None:
-        paths = {
-            "tls_ca_file": str(Path(certificates.ca).expanduser()),
-            "tls_client_cert": str(Path(certificates.certificate).expanduser()),
-            "tls_client_key": str(Path(certificates.key).expanduser()),
-        }
-    security = Security(require_encryption=True, **paths)
-    if not (security.tls_ca_file and security.tls_client_cert):
-        raise InvalidExperiment(
-            _CERTIFICATES,
-            rule="is missing, and Dask's own configuration names none",
-            fix="write certificates: {ca: …, certificate: …, key: …}, or set "
-            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and its neighbours",
-        )
-    try:
-        for path in paths.values():
-            Path(path).read_bytes()  # an error of OpenSSL would not name the file
-        security.get_connection_args("client")
-    except OSError as error:  # ssl.SSLError is one
-        raise InvalidExperiment(
-            _CERTIFICATES,
-            rule=f"cannot be used: {error}",
-            fix="name readable files in PEM: a certificate with its key, which has no "
-            "password",
-        ) from error
-    return security
+    security = Security(require_encryption=True)
+    problem = "Dask's own settings name none"
+    if security.tls_ca_file and security.tls_client_cert:
+        try:
+            security.get_connection_args("client")
+        except OSError as error:  # ssl.SSLError is one
+            problem = f"cannot be used: {error}"
+        else:
+            return security
+    raise InvalidExperiment("the certificates of the cluster", problem, _CERTIFICATES)

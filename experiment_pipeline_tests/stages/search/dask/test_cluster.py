@@ -2,11 +2,11 @@
 
 from importlib import import_module
 
+import dask
 import pytest
 
 from experiment_pipeline.errors import ClusterError, InvalidExperiment
 from experiment_pipeline.spec import DaskEngine, Engine
-from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.stages.search import dask_cluster as module
 from experiment_pipeline.stages.search.dask_cluster import Cluster, connected, engine_of
 
@@ -39,28 +39,22 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
     installed.
     """
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
-    ca, missing = tmp_path / "ca.pem", tmp_path / "missing.pem"
-    ca.write_text("no certificate")
+    none = tmp_path / "ca.pem"
+    none.write_text("no certificate")
     tls = "tls://127.0.0.1:9"
-    unreachable = {
-        r"scheduler tcp://127\.0\.0\.1:9: does not answer": DaskEngine(
-            address="tcp://127.0.0.1:9"
-        ),
-        rf"No such file or directory: '{missing}'": DaskEngine(
-            address=tls,
-            certificates=Certificates(
-                ca=str(ca), certificate=str(missing), key=str(ca)
-            ),
-        ),
-        "certificates: cannot be used: ": DaskEngine(
-            address=tls,
-            certificates=Certificates(ca=str(ca), certificate=str(ca), key=str(ca)),
-        ),
-        "is missing, and Dask's own configuration": DaskEngine(address=tls),
-    }
-    for message, engine in unreachable.items():
-        kinds = ClusterError, InvalidExperiment
-        with pytest.raises(kinds, match=message), connected(engine):
+    unreachable = (
+        ("tcp://127.0.0.1:9", r"scheduler tcp://127\.0\.0\.1:9: does not answer", ""),
+        (tls, "certificates of the cluster: cannot be used: ", str(none)),
+        (tls, "Dask's own settings name none", ""),
+    )
+    for address, message, file in unreachable:
+        names = ("ca-file", "client.cert", "client.key")
+        settings = {f"distributed.comm.tls.{name}": file for name in names}
+        with (
+            dask.config.set(settings),
+            pytest.raises((ClusterError, InvalidExperiment), match=message),
+            connected(DaskEngine(address=address)),
+        ):
             pass
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     install = r'pip install "experiment-pipeline\[dask\]"'

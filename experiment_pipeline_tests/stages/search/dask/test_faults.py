@@ -7,13 +7,14 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from dask import config
 
 from experiment_pipeline.errors import ClusterError
 from experiment_pipeline.spec import DaskEngine
-from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.stages.search import dask_cluster as module
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_cluster import Cluster, Done, connected
@@ -41,9 +42,9 @@ LONG = 240.0  # what a task takes that is to be met at work
 class Running:
     """A scheduler for all tests of this file, with the workers that a test leaves."""
 
-    def __init__(self, dask: DaskProcesses, certificates: Certificates) -> None:
-        self.dask, self.certificates = dask, certificates
-        self.engine = DaskEngine(address=dask.address, certificates=certificates)
+    def __init__(self, dask: DaskProcesses) -> None:
+        self.dask = dask
+        self.engine = DaskEngine(address=dask.address)
         self.logged = list[str]()
 
     def connected(self) -> Iterator[Cluster]:
@@ -62,11 +63,15 @@ class Running:
 def running(tmp_path_factory) -> Iterator[Running]:
     """A scheduler with certificates that `docs/cluster/make_certificates.sh` made."""
     folder = tmp_path_factory.mktemp("dask")
-    certificates = make_certificates(folder / "mine")
-    tls = ["--tls-ca-file", certificates.ca, "--tls-cert", certificates.certificate]
-    with DaskProcesses(folder, [*tls, "--tls-key", certificates.key]) as dask:
+    tls = make_certificates(folder / "mine")
+    names = ("--tls-ca-file", "--tls-cert", "--tls-key")
+    options = chain(*zip(names, tls.values(), strict=True))
+    with (
+        config.set(tls),
+        DaskProcesses(folder, [*options]) as dask,
+    ):
         dask.start_scheduler()
-        yield Running(dask, certificates)
+        yield Running(dask)
 
 
 @pytest.fixture
@@ -84,12 +89,16 @@ def noted(tmp_path) -> Path:
     return folder
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """An authority of its own, and certificates that it signed."""
+def make_certificates(folder: Path) -> dict[str, str]:
+    """Dask's settings of an authority of its own, and certificates that it signed."""
     script = PROJECT / "docs" / "cluster" / "make_certificates.sh"
     subprocess.run([script, folder, "1"], check=True, capture_output=True)
-    names = {"ca": "ca.pem", "certificate": "client.pem", "key": "client.key"}
-    return Certificates(**{field: str(folder / name) for field, name in names.items()})
+    names = {
+        "ca-file": "ca.pem",
+        "client.cert": "client.pem",
+        "client.key": "client.key",
+    }
+    return {f"distributed.comm.tls.{k}": str(folder / v) for k, v in names.items()}
 
 
 def work(folder: Path, number: int, seconds: float = 0.3) -> dict[str, noted_work.Work]:
@@ -213,8 +222,12 @@ def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypat
     monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
     foreign = make_certificates(tmp_path / "others")
     plain = DaskEngine(address=dask.dask.address.replace("tls", "tcp"))
-    for refused in (plain, DaskEngine(address=dask.dask.address, certificates=foreign)):
-        with pytest.raises(ClusterError, match="does not answer"), connected(refused):
+    for refused in (plain, dask.engine):
+        with (
+            config.set(foreign),
+            pytest.raises(ClusterError, match="does not answer"),
+            connected(refused),
+        ):
             pass
 
 
