@@ -585,6 +585,38 @@ def database(page: bool, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("experiment", required=False)
+@click.option("--run", help="The start of its id.  [default: the last run]")
+@click.option("--to", default="experiments.duckdb", metavar="FILE")
+@click.option(
+    "--with-validation",
+    is_flag=True,
+    help="Also the rows of the validation set (final hold-out) and their predictions. "
+    "Choosing by them is a look that nobody counts.",
+)
+@as_json
+def sql(
+    experiment: str | None,
+    run: str | None,
+    to: str,
+    with_validation: bool,
+    as_json: bool,
+) -> None:
+    """Write the rows of EXPERIMENT's last run, or of all experiments, to a DuckDB file.
+
+    A schema per experiment has raw, validated and rejected rows, the sets, predictions
+    and the worst rows; the schema experiment_pipeline has the metadata tables.
+    """
+    from experiment_pipeline.experiment import sql as rows
+
+    names = [experiment] if experiment else [*ep.experiments()["experiment"]]
+    schemas = rows.schemas_of(names, run, with_validation=with_validation)
+    written = rows.write_duckdb(to, schemas)
+    lines = [f"{count:>9,} {name}" for name, count in written.items()]
+    _say({"file": to, "rows": written}, [*lines, to], as_json)
+
+
+@main.command()
 @click.option("--root", help="Where the runs are stored.  [default: the storage root]")
 @as_json
 def reindex(root: str | None, as_json: bool) -> None:

@@ -80,7 +80,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
                 "reproduce",
                 "retire",
             ),
-            *("runs", "sensitivity", "show", "watch"),
+            *("runs", "sensitivity", "show", "sql", "watch"),
         )
     },
     "orchestration.instance.GuardedInstance": "named in dagster.yaml",

@@ -14,6 +14,7 @@ from logging import Logger
 from pathlib import Path
 from typing import Any, TypeVar
 
+from experiment_pipeline.experiment.sql import publish
 from experiment_pipeline.prediction.champions import PublishedChampion, find_champions
 from experiment_pipeline.reporting.outcome import Fact, Outcome
 from experiment_pipeline.reporting.run_record import RecordRow, RunFacts
@@ -55,7 +56,7 @@ from experiment_pipeline.tracking.outcomes import (
     record_outcome,
     recorded_stage,
 )
-from experiment_pipeline.tracking.questions import code_of
+from experiment_pipeline.tracking.questions import code_of, run_of
 from experiment_pipeline.tracking.record import record_of_version
 from experiment_pipeline.tracking.server import page_url
 
@@ -257,7 +258,13 @@ class FileStore(ExplorationStore):
 
     def record_outcome(self, outcome: Outcome) -> Mapping[str, Fact]:
         """Write the rows of an outcome, which may end the run."""
-        return record_outcome(self.run, outcome, self.warn)
+        pages = record_outcome(self.run, outcome, self.warn)
+        publication = self.spec.publish
+        if publication and "runs" in pages:  # it has ended
+            row = run_of(self.run.experiment, self.run.run_id)
+            if problem := publish(row, publication.sql):
+                self.warn(problem)
+        return pages
 
     def keep(self, stage: str, result: object) -> None:
         """Keep nothing: results are read from their files."""

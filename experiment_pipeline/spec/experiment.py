@@ -193,6 +193,11 @@ class ExperimentSpec(Closed):
     retention: operation.Retention | None = Field(
         None, exclude=True, description="Runs whose files `clean` keeps; unset: all"
     )
+    publish: operation.PublishSetting = Field(
+        None,
+        exclude=True,
+        description="sql: rows of the last run for dashboards; unset: nowhere",
+    )
     # Excluded from dumps: their addresses may contain a secret.
     watch: operation.Watch | None = Field(
         None,

@@ -1,13 +1,13 @@
-"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: settings that change
-no result.
+"""`record`, `freshness`, `watch`, `publish`, `retention`, `mlflow`, `engine`: settings
+that change no result.
 """
 
 import ipaddress
 import re
 from datetime import date
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from experiment_pipeline.spec.models import Closed, Duration, alone, impossible
 
@@ -75,6 +75,40 @@ class Watch(Closed):
         None, description="Cron expression; unset: only on request"
     )
     rerun: bool = Field(False, description="true: a broken promise requests one run")
+
+
+class SqlSchema(Closed):
+    """A schema of the PostgreSQL metadata database for the rows of the last run."""
+
+    schema_name: str | None = Field(
+        None,
+        alias="schema",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="Its name, such as analytics_churn; unset: the experiment's",
+    )
+    role: str | None = Field(
+        None, min_length=1, description="A role that may read it; unset: the owner"
+    )
+    with_validation: bool = Field(
+        False,
+        description="true: also the rows of the validation set, by which nobody may "
+        "choose",
+    )
+
+
+class Publish(Closed):
+    """Where the rows of a run are published when it ends."""
+
+    sql: SqlSchema = Field(SqlSchema(), description="PostgreSQL, for dashboards")
+
+
+PublishSetting = Annotated[
+    Publish | None,
+    BeforeValidator(
+        lambda value: {"sql": {}} if value == "sql" else value,
+        json_schema_input_type=Publish | Literal["sql"] | None,
+    ),
+]
 
 
 class Retention(Closed):

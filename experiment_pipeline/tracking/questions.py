@@ -6,7 +6,7 @@ run is named by its id, or the start of it.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -311,7 +311,7 @@ def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataF
     1           4        test   B6 2     no        yes  2.45
 
     The index picks the rows of the table as delivered. The loss is the log loss or the
-    absolute error. Test rows are predicted by the fit on train rows; 1,000 are kept.
+    absolute error. Test rows are predicted by the fit on train rows.
     `run`: a beginning of its id.
     """
     return worst_of(predicted_rows(run_of(experiment, run)), n)
@@ -344,6 +344,11 @@ def rows_of(table: str, run: Row) -> pd.DataFrame:
     those of all runs.
     """
     return _read(_of_run(TABLES[table], run))
+
+
+def all_rows(table: sa.Table, experiments: Collection[str]) -> pd.DataFrame:
+    """Return the rows of experiments in a table or view."""
+    return _read(sa.select(table).where(table.c.experiment.in_(experiments)))
 
 
 def plain_rows_of(table: str, run: Row) -> list[Row]:

@@ -434,6 +434,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     ),
     "lab": ({"explorations": 9}, set()),
     "retention": ({"runs": 50, "days": 180}, set()),
+    "publish": ("sql", set()),
     "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }
 

@@ -67,7 +67,7 @@ STAGE = "validation_report"
 REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
 JUDGED, NEXT_SEARCH = "validation_rows.parquet", "next_search.yaml"
 PREDICTED = "predicted_rows.parquet"
-_MOST_FEATURES, _MOST_TEST_ROWS = 10, 1_000  # of PREDICTED
+_MOST_FEATURES, _MOST_TEST_ROWS = 10, 1_000_000  # of PREDICTED
 # Time for the importance of features: a share of the search's CPU time; least and most
 # wall seconds.
 _SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
