@@ -16,7 +16,7 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
@@ -144,6 +144,11 @@ class Journals:
     def folder(self) -> files.Location:
         """The folder of the journals."""
         return self.root / self.experiment / self.FOLDER
+
+    def of_all(self) -> list[Self]:
+        """These, then those of all other experiments."""
+        names = {*files.list_names(self.root)} - {self.experiment}
+        return [self, *(replace(self, experiment=name) for name in sorted(names))]
 
 
 @dataclass(frozen=True)

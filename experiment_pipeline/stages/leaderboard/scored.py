@@ -13,7 +13,7 @@ the experiment does not matter.
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,6 @@ import pandas as pd
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.statistics.comparisons import Drawn, simultaneous_reach
 from experiment_pipeline.statistics.interval import LEVEL, quantile
-from experiment_pipeline.storage import files
 from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.table.digests import sha256
 
@@ -141,8 +140,7 @@ class ScoreLedger(Journals):
         """Yield the rankings of these rows in all experiments, each with the
         contributions (G, C) to its scores; a damaged one is passed over.
         """
-        for experiment in files.list_names(self.root):
-            ledger = replace(self, experiment=experiment)
+        for ledger in self.of_all():
             for note in ledger.notes.notes(rows).values():
                 if isinstance(note, EntryCorrupt):
                     continue

@@ -12,15 +12,14 @@ whatever its name. Looks are notes of a journal, so parallel runs lose none.
 `table/clusters.py` recognises rows and values.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import LEVEL
-from experiment_pipeline.storage import files
 from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.table.clusters import KnownRows, RowSample, sample_rows
@@ -123,7 +122,12 @@ class Ledger(Journals):
         )
         # Another model → the largest share it was scored on.
         models: dict[str, float] = {}
-        for ledger, name, look in self._notes():
+        looks = [
+            (ledger, name, look)
+            for ledger in self.of_all()
+            for name, look in ledger.looks.notes().items()
+        ]
+        for ledger, name, look in looks:
             try:
                 model, share = delivered.seen_by(look, ledger, is_own=ledger is self)
             except EntryCorrupt as damage:
@@ -138,17 +142,6 @@ class Ledger(Journals):
                 models[model] = max(share, models.get(model, 0.0))
         total = sum(models.values())
         return EarlierLooks(len(models), max(models.values(), default=0.0), total)
-
-    def _notes(self) -> "Iterator[tuple[Ledger, str, Look | EntryCorrupt]]":
-        """The looks of this experiment, then those of others."""
-        for name, look in self.looks.notes().items():
-            yield self, name, look
-        for experiment in files.list_names(self.root):
-            if experiment == self.experiment:
-                continue
-            foreign = replace(self, experiment=experiment)
-            for name, look in foreign.looks.notes().items():
-                yield foreign, name, look
 
     @property
     def looks(self) -> Journal[Look]:
