@@ -4,11 +4,11 @@ A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, 
 pattern (`sales/*.parquet`). No message holds a password or a token.
 """
 
-import glob
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.utils import glob_translate
 from upath import UPath
 
 from experiment_pipeline.errors import (
@@ -127,29 +126,15 @@ def read_again(data: Data, urls: Iterable[str]) -> list[str]:
 
     Links are followed, and a pattern is compared with each URL.
     """
-    source = _located(data)
+    source = files.resolved(_located(data))
     read = {files.resolved(part.path) for part in _parts(data)}
-    folder = f"{files.resolved(source).rstrip('/')}/"
-    pattern = _resolved_pattern(source)
-    again = []
-    for url in urls:
-        place = files.resolved(files.location(url))
-        matches = pattern is not None and re.match(pattern, place)
-        if place in read or place.startswith(folder) or matches:
-            again.append(url)
-    return again
-
-
-def _resolved_pattern(source: UPath) -> str | None:
-    """Return a pattern of files as a regular expression; None if it is a plain path."""
-    wildcard = PATTERN.search(source.path)
-    if wildcard is None:
-        return None
-    if files.on_disk(source) is None:
-        return glob_translate(source.path)
-    base = source.path[: wildcard.start()].rpartition("/")[0]
-    resolved = files.resolved(files.location(base or "/"))
-    return glob_translate(glob.escape(resolved) + source.path[len(base) :])
+    folder = f"{source.rstrip('/')}/"
+    places = {url: files.resolved(files.location(url)) for url in urls}
+    return [
+        url
+        for url, place in places.items()
+        if place in read or place.startswith(folder) or fnmatchcase(place, source)
+    ]
 
 
 def fingerprint_source(data: Data) -> str:
