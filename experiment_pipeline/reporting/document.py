@@ -413,6 +413,14 @@ class _EvidenceTable:
 
 
 _EVIDENCE = {
+    "random split": _EvidenceTable(
+        "What a random split would have said",
+        "The chosen configuration is fitted once more, on as many random rows of train "
+        "and test set as in the search, and scored on as many others. Two things make "
+        "the scores differ: related rows on both sides, from which a random split "
+        "leaks, and other rows to predict, such as later ones.",
+        ("split", "{metric} at random", "minus the declared split", "rows"),
+    ),
     "challenger": _EvidenceTable(
         "Challengers",
         f"Paired on the same validation rows, {numbers.share(LEVEL)} intervals (of "

@@ -21,7 +21,9 @@ from experiment_pipeline.statistics.promise import ENOUGH
 from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
-EvidenceKind = Literal["challenger", "robustness", "split seed", "unknown", "next step"]
+EvidenceKind = Literal[
+    "challenger", "robustness", "random split", "split seed", "unknown", "next step"
+]
 Trigger = Literal[
     "person", "schedule", "sensor", "command line", "notebook", "laboratory"
 ]
@@ -318,7 +320,8 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
     """Evidence about a run's model beside its gates; it has decided nothing."""
 
     kind: Annotated[
-        EvidenceKind, "challenger, robustness, split seed, unknown or next step"
+        EvidenceKind,
+        "challenger, robustness, random split, split seed, unknown or next step",
     ]
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
     what: Annotated[

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.run_record import ROW, SET, EvidenceRow, JudgedRows
@@ -44,13 +45,15 @@ from experiment_pipeline.stages.validation_report.report import (
     judge,
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
-from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.interval import difference, spread_of
+from experiment_pipeline.statistics.metrics import metric_of, significantly_better
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
-from experiment_pipeline.statistics.thresholds import threshold_value
+from experiment_pipeline.statistics.thresholds import cross_fitted, threshold_value
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import (
     FITTED_ROWS,
     FittedRows,
+    canonical_order,
     resampling_clusters,
 )
 from experiment_pipeline.table.digests import INDEX, row_hashes
@@ -276,10 +279,12 @@ def evaluate(
     examination = _examination(choice, model, background, seconds)
     report = judge(model, examination, background.looks, background.conditions)
     missing = [_NO_TIME] if seconds <= 0 else _not_computed(report, len(model.features))
+    promised = [*_by_random_split(choice, model, seconds_left())]
     case = _case(choice, model, report, seconds_left())
+    probes = (row for probe in referee.PROBES for row in probe(case))
     report = replace(
         report,
-        evidence=tuple(row for probe in referee.PROBES for row in probe(case)),
+        evidence=(*promised, *probes),
         notes=(*report.notes, *choice.model.notes, *missing),
     )
     following = None
@@ -365,6 +370,65 @@ def _usage(choice: Choice, model: JudgedModel, seconds: float) -> effects.Usage 
         seconds_per_row=model.result.predict_seconds_per_row,
         workers=workers,
     )
+
+
+def _by_random_split(
+    choice: Choice, model: JudgedModel, seconds: float
+) -> Iterator[EvidenceRow]:
+    """Fit the choice once more, on as many rows as in the search, drawn at random from
+    the same train and test rows, and score it on as many others.
+
+    After a cross-validation these are the rows of the last fold.
+    """
+    spec = choice.spec
+    split = spec.split
+    if split.by == "random":
+        return
+    sets = choice.sets
+    test = model.test
+    if sets.folds:
+        fold = sets.folds[-1]
+        sets = fold.sets
+        test = test.rows(fold.places)
+    what = f"a split by {split.by} ({split.column}), as declared"
+    share = _SHARE_OF_SEARCH * choice.board.searched_cpu_seconds / choice.workers
+    allowed = min(max(share, _MOST_SECONDS), (seconds - _TO_DRAW_SECONDS) / 4)
+    if model.result.fit_wall_seconds > allowed:
+        what += ": a random split is not tried, fitting again would take too long"
+        yield EvidenceRow(kind="random split", what=what)
+        return
+    rows = sets.every_row
+    in_order = canonical_order(rows, spec, sets.features)
+    drawn = np.random.default_rng(spec.seed).permutation(in_order)
+    stops_early = any(member.result.rounds for member in choice.model.members)
+    n_fitted = sets.fit_mask.sum() if stops_early else len(sets.train)
+    fitted = some_rows(rows, np.sort(drawn[:n_fitted]))
+    others = some_rows(rows, np.sort(drawn[-len(sets.test) :]))
+    if sets.classes and fitted[sets.target].nunique() < len(sets.classes):
+        what += ": a random split is not tried, its train rows lack a class"
+        yield EvidenceRow(kind="random split", what=what)
+        return
+    export = spec.export.model_copy(update={"fits": 1})
+    single = spec.model_copy(update={"export": export})
+    fit = choice.model.refitted(fitted, sets, single, choice.workers)
+    at_random = SetPrediction(
+        encode_target(others[sets.target], sets.classes),
+        choice.predict(_taken_apart(fit), others),
+        resampling_clusters(others, spec, sets.features),
+        sets.weights_of(others),
+    )
+    declared, promised = (
+        spread_of(cross_fitted(spec.metric, part).score, part.layout(spec.metric))
+        for part in (test, at_random)
+    )
+    gap = difference(declared, promised)
+    what += f": {numbers.score(declared.estimate)}"
+    if significantly_better(spec.metric, gap):
+        what += "; a random split would have promised too much"
+    elif gap.low <= 0 <= gap.high:
+        what += "; the difference may be chance"
+    rows_scored = len(test.y)
+    yield EvidenceRow.of("random split", what, promised.estimate, gap, rows_scored)
 
 
 def _case(
