@@ -142,7 +142,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=26,
+        version=27,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(
