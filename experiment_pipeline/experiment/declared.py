@@ -28,6 +28,7 @@ from experiment_pipeline.drafting.files import (
 from experiment_pipeline.experiment.files import (
     EXPERIMENT,
     FILES,
+    Refused,
     judged,
     named_columns,
     yaml_text,
@@ -460,11 +461,14 @@ def declared_keys(named: NamedColumns) -> dict[str, Any]:
 
 
 def with_keys(
-    named: NamedColumns, keys: Mapping[str, Any], schema_text: str
+    named: NamedColumns,
+    keys: Mapping[str, Any],
+    schema_text: str,
+    refused: Refused = lambda _: (),
 ) -> NamedColumns:
     """Return the experiment with other values of some keys; a draft keeps its comments.
 
-    Raises InvalidExperiment: a value is impossible.
+    Raises InvalidExperiment: a value is impossible, or the caller's `refused` says so.
     """
     attributes = {**declared_keys(named), **keys}
     text = to_yaml({"type": EXPERIMENT, "attributes": attributes})
@@ -472,4 +476,4 @@ def with_keys(
         text = with_settings(named.yaml_text, keys)
     name = named.spec.name
     file = YamlFile(text, f"{name}/defs.yaml")
-    return judged(name, file, schema_text, named.schema_path)
+    return judged(name, file, schema_text, named.schema_path, refused)

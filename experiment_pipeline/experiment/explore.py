@@ -43,7 +43,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.interval import LEVEL, Interval, Linearised
+from experiment_pipeline.statistics.interval import Interval, Layout, Linearised
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.thresholds import cross_fitted
 from experiment_pipeline.storage.files import (
@@ -52,7 +52,7 @@ from experiment_pipeline.storage.files import (
     read_bytes,
     storage_root,
 )
-from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.storage.records import fingerprint_of, from_json, to_json
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import NamedColumns
 
@@ -138,22 +138,9 @@ class Exploration:
         """The score of the choice minus that before, paired, 95 % for this one
         difference; None: nothing was before, or its test rows or metric were others.
         """
-        return self.change_at(LEVEL)
-
-    def change_at(self, level: float) -> Interval | None:
-        """Return the change with another level of confidence."""
-        if self.before is None or not self._comparable(self.before):
+        if self.before is None or self.judged_by != self.before.judged_by:
             return None
-        sets = self.sets
-        order = self._order
-        layout = scores.layout(
-            self.board.metric,
-            sets.y_test[order],
-            sets.test_clusters(self.named.spec)[order],
-            None if sets.w_test is None else sets.w_test[order],
-        )
-        earlier = self.before._score  # noqa: SLF001
-        return scores.paired_difference(earlier, self._score, layout, level)
+        return scores.paired_difference(self.before.score, self.score, self.layout)
 
     @property
     def best(self) -> "Exploration":
@@ -162,7 +149,7 @@ class Exploration:
         """
         best = self
         for earlier in self._earlier():
-            if not self._comparable(earlier):
+            if self.judged_by != earlier.judged_by:
                 continue
             new, old = earlier.board.score.estimate, best.board.score.estimate
             if better(self.board.metric, new, old):
@@ -241,12 +228,6 @@ class Exploration:
             yield earlier
             earlier = earlier.before
 
-    def _comparable(self, other: "Exploration") -> bool:
-        """Whether another one was scored by the same metric on the same test rows."""
-        if self.board.metric != other.board.metric:
-            return False
-        return self._targets.equals(other._targets)  # noqa: SLF001
-
     @cached_property
     def sets(self) -> TrainingSets:
         """The train and test rows that the leaderboard was made of."""
@@ -254,11 +235,14 @@ class Exploration:
         return as_evaluated(assets["train_set"], assets["test_set"], self.named.spec)
 
     @cached_property
-    def _targets(self) -> pd.Series:
-        """The encoded targets of the test rows, by row number."""
+    def judged_by(self) -> str:
+        """Digest of the metric and the test rows with their encoded targets: equal ones
+        can be compared.
+        """
         sets = self.sets
-        y = pd.Series(sets.y_test, index=sets.test.index)
-        return y.iloc[self._order]
+        rows = sets.test.index[self._order].tolist()
+        targets = sets.y_test[self._order].tolist()
+        return fingerprint_of(metric=self.board.metric, rows=rows, targets=targets)
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -266,7 +250,19 @@ class Exploration:
         return np.argsort(self.sets.test.index, kind="stable")
 
     @cached_property
-    def _score(self) -> Linearised:
+    def layout(self) -> Layout:
+        """How the test rows are drawn, by row number."""
+        sets = self.sets
+        order = self._order
+        return scores.layout(
+            self.board.metric,
+            sets.y_test[order],
+            sets.test_clusters(self.named.spec)[order],
+            None if sets.w_test is None else sets.w_test[order],
+        )
+
+    @cached_property
+    def score(self) -> Linearised:
         """The score of the choice on the test rows, and what each of them adds to it,
         by row number.
         """

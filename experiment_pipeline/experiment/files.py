@@ -5,7 +5,7 @@ trained.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,13 @@ def read_experiment(folder: str | Path) -> ExperimentSpec:
     return named_columns(Path(folder)).spec
 
 
-Refused = Callable[[ExperimentSpec], Sequence[Problem]]
+Refused = Callable[[ExperimentSpec], Iterable[Problem]]
 
 
 def named_columns(folder: Path, refused: Refused = lambda _: ()) -> NamedColumns:
     """Read and validate the defs.yaml of a folder, and the schema.yaml beside it.
 
-    `refused` returns problems that only a scheduler can find. Raises InvalidExperiment,
+    `refused` returns problems that only its caller can find. Raises InvalidExperiment,
     InvalidSchema: with `file:line` of each problem.
     """
     folder = folder.absolute()
@@ -82,7 +82,8 @@ def judged(
         raise invalid(templates.problems, line_of)
     spec = spec_from(name, filled, line_of, needs_data=True)
     spec = spec.filled_from(templates)
-    problems = [*_environment_problems(spec), *refused(spec)]
+    # Nothing is imported for a spec that is refused.
+    problems = [*refused(spec)] or [*_environment_problems(spec)]
     if problems:
         raise invalid(problems, line_of)
     _check_search(spec, line_of)

@@ -5,10 +5,13 @@
 In: the records of a laboratory. Out: a `Document`; `write` puts it beside the runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
+import numpy as np
+
+from experiment_pipeline.experiment.explore import Exploration
 from experiment_pipeline.lab.laboratory import Laboratory
-from experiment_pipeline.lab.records import LaboratoryRecords, Tried
+from experiment_pipeline.lab.records import History
 from experiment_pipeline.reporting import charts, document, numbers
 from experiment_pipeline.reporting.charts import (
     GOOD,
@@ -23,8 +26,8 @@ from experiment_pipeline.reporting.charts import (
     Points,
     Span,
 )
-from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.metrics import better, metric_of
+from experiment_pipeline.statistics.interval import LEVEL
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.storage.entries import linked_page
 from experiment_pipeline.storage.files import storage_root, write_bytes
 
@@ -42,52 +45,58 @@ def write(laboratory: Laboratory) -> str:
 
 def page(laboratory: Laboratory) -> document.Document:
     """Return the page of a laboratory."""
-    tried = laboratory.records.tried()
-    left = laboratory.records.left(laboratory.spec.lab, laboratory.spec.price_per_hour)
+    history = laboratory.records.history()
+    left = history.left(laboratory.spec)
     summary = (
-        f"{numbers.counted(len(tried), 'exploration')}; left are {left.explorations} "
-        f"explorations, {numbers.seconds(left.seconds)} and "
+        f"{numbers.counted(len(history.tried), 'exploration')}; left are "
+        f"{left.explorations} explorations, {numbers.seconds(left.seconds)} and "
         f"{numbers.counted(left.looks, 'look')}. "
         "Scores are those of the test rows; agents see no validation row."
     )
     sections = [
         document.Section("Summary", [document.Paragraph(summary)]),
-        document.Section("Scores", [*_chart(laboratory, tried)]),
-        document.Section("Explorations", [_table(laboratory.records, tried)]),
-        document.Section("Openings", [*_openings(laboratory.records)]),
+        document.Section("Scores", [_chart(laboratory.base, history)]),
+        document.Section("Explorations", [_table(history)]),
+        document.Section("Openings", [_openings(history)]),
     ]
     return document.Document(f"Laboratory {laboratory.base.name}", sections)
 
 
-def _chart(laboratory: Laboratory, tried: Sequence[Tried]) -> Iterator[document.Block]:
+def _chart(base: Exploration, history: History) -> document.Block:
     """Each exploration's score, the best so far, and what luck alone may bring."""
-    metric = laboratory.spec.metric
-    scored = [
-        (each.claim.number, each.end.score)
-        for each in tried
-        if each.end is not None and each.end.score is not None
+    metric = base.board.metric
+    sign = metric_of(metric).sign
+    results = {
+        tried.claim.exploration: tried.result
+        for tried in history.tried
+        if tried.result is not None and tried.result.judged_by == base.judged_by
+    }
+    if not results:
+        return document.Paragraph("Nothing was explored yet.")
+    start = base.board.score.estimate
+    scores = {number: result.score for number, result in results.items()}
+    estimates = [start, *(score.estimate for score in scores.values())]
+    best = sign * np.maximum.accumulate(sign * np.array(estimates))
+    floor = {
+        number: result.estimate
+        - change.estimate
+        + sign * (change.high - change.low) / 2
+        for number, result in results.items()
+        if (change := result.difference) is not None
+    }
+    series = [
+        Line(_marks([0, *scores], best), GOOD, "best so far", 0, step=True),
+        Intervals(
+            [Span(n, s.low, s.high) for n, s in scores.items()], MUTED, opacity=0.5
+        ),
+        Points(_marks(scores, estimates[1:]), SERIES[0], "explorations"),
+        Level("y", start, "the person's settings"),
+        Line(_marks(floor, floor.values()), MUTED, "noise floor"),
     ]
-    if not scored:
-        yield document.Paragraph("Nothing was explored yet.")
-        return
-    base = laboratory.base.board.score.estimate
-    series: list[charts.Series] = [
-        Line(_best_so_far(metric, base, scored), GOOD, "best so far", 0, step=True),
-        Intervals([Span(n, s.low, s.high) for n, s in scored], MUTED, opacity=0.5),
-        Points([Mark(n, s.estimate) for n, s in scored], SERIES[0], "explorations"),
-        Level("y", base, "the person's settings"),
-    ]
-    alt = (
-        f"{metric} of {numbers.counted(len(scored), 'exploration')}; the person's "
-        f"settings score {numbers.score(base)}."
-    )
-    floor = [*_noise_floor(metric, tried)]
-    if floor:
-        series.append(Line(floor, MUTED, "noise floor"))
-        alt += f" The last noise floor is {numbers.score(floor[-1].y)}."
-    yield charts.chart(
+    return charts.chart(
         f"{metric} over explorations",
-        alt,
+        f"{metric} of {numbers.counted(len(scores), 'exploration')}; the person's "
+        f"settings score {numbers.score(start)}, the best {numbers.score(best[-1])}.",
         Plot(Axis("exploration"), Axis(metric), series, legend=True),
         f"Vertical lines are {numbers.share(LEVEL)} intervals that hold for everything "
         "scored on these test rows. The noise floor is the score that an exploration "
@@ -97,62 +106,38 @@ def _chart(laboratory: Laboratory, tried: Sequence[Tried]) -> Iterator[document.
     )
 
 
-def _noise_floor(metric: str, tried: Sequence[Tried]) -> Iterator[Mark]:
-    """Yield the score that each exploration would have needed to be better."""
-    for each in tried:
-        end = each.end
-        if end is None or end.score is None or end.difference is None:
-            continue
-        before = end.score.estimate - end.difference.estimate
-        luck = (end.difference.high - end.difference.low) / 2
-        yield Mark(each.claim.number, before + metric_of(metric).sign * luck)
+def _marks(numbers_: Iterable[int], scores: Iterable[float]) -> list[Mark]:
+    return [*map(Mark, numbers_, scores)]
 
 
-def _best_so_far(
-    metric: str, base: float, scored: Sequence[tuple[int, Interval]]
-) -> list[Mark]:
-    best = base
-    marks = [Mark(0, base)]
-    for number, score in scored:
-        if better(metric, score.estimate, best):
-            best = score.estimate
-        marks.append(Mark(number, best))
-    return marks
-
-
-def _table(records: LaboratoryRecords, tried: Sequence[Tried]) -> document.TableBlock:
-    proposals = records.proposals()
+def _table(history: History) -> document.TableBlock:
+    proposed = history.last("proposed")
     rows = []
-    for each in tried:
-        proposal, end = proposals[each.claim.proposal], each.end
-        score = difference = ""
-        if end is not None and end.score is not None:
-            score = numbers.score(end.score.estimate)
-        if end is not None and end.difference is not None:
-            difference = numbers.signed(end.difference.estimate)
+    for tried in history.tried:
+        result = tried.result
+        change = result and result.difference
         rows.append(
             (
-                str(each.claim.number),
-                each.claim.agent,
-                proposal.reason,
-                "under way, or killed" if end is None else end.words,
-                score,
-                difference,
-                numbers.seconds(each.seconds),
+                str(tried.claim.exploration),
+                tried.claim.by,
+                proposed[tried.claim.proposal].words,
+                tried.words,
+                numbers.score(result.score.estimate) if result else "",
+                numbers.signed(change.estimate) if change else "",
+                numbers.seconds(tried.seconds),
             )
         )
     return document.TableBlock(_HEADER, rows)
 
 
-def _openings(records: LaboratoryRecords) -> Iterator[document.Block]:
+def _openings(history: History) -> document.Block:
     """Who asked, who opened, and what the validation set said."""
     lines = []
-    openings = records.openings()
-    for proposal, request in records.requests().items():
-        line = f"{proposal}, asked for by {request.agent}: {request.reason}"
-        if proposal in openings:
-            end = records.opening_end(proposal)
-            said = "it has not ended" if end is None else end.words
-            line += f" Opened by {openings[proposal].by}: {said}"
+    opened = history.last("opened", "evaluated")
+    for proposal, request in history.last("requested").items():
+        line = f"{proposal}, asked for by {request.by}: {request.words}"
+        if proposal in opened:
+            opening = opened[proposal]
+            line += f" Opened by {opening.by}: {opening.words or 'it has not ended'}"
         lines.append(line)
-    yield document.Bullets(lines or ["Nobody has asked for one."])
+    return document.Bullets(lines or ["Nobody has asked for one."])

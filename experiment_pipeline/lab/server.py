@@ -11,13 +11,10 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from functools import partial, wraps
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
-from anyio.abc import Process
 from anyio.to_thread import run_sync
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -26,7 +23,7 @@ from pydantic import Field
 
 from experiment_pipeline import errors
 from experiment_pipeline.lab.laboratory import Answer, Laboratory
-from experiment_pipeline.lab.records import Claim
+from experiment_pipeline.lab.records import Event
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -51,15 +48,30 @@ ProposalId = Annotated[
 Reason = Annotated[str, Field(description="Why, in a sentence or two", max_length=1000)]
 
 
+class _Tools(MCPServer):
+    """Tools whose answers never quote an error that may hold cells or paths."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context | None = None
+    ) -> Any:
+        """Call a tool; of our errors, only those about its request keep their words."""
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            cause = error.__cause__
+            if isinstance(cause, errors.InvalidExperiment | errors.TrainingError):
+                raise ToolError(str(cause)) from None
+            raise
+
+
 class LaboratoryServer:
     """The tools of one laboratory."""
 
     def __init__(self, laboratory: Laboratory, agent: str = "") -> None:
         self.laboratory = laboratory
         self._agent = agent
-        self.mcp = MCPServer(
-            f"laboratory {laboratory.base.name}", instructions=_INSTRUCTIONS
-        )
+        name = f"laboratory {laboratory.base.name}"
+        self.mcp = _Tools(name, instructions=_INSTRUCTIONS)
         for method in (
             laboratory.describe,
             laboratory.findings,
@@ -69,11 +81,11 @@ class LaboratoryServer:
             laboratory.budget,
             laboratory.history,
         ):
-            self.mcp.add_tool(_in_thread(method), annotations=_READS)
+            self.mcp.add_tool(method, annotations=_READS)
         for tool in (self.propose, self.explore, self.request_opening):
             self.mcp.add_tool(tool, annotations=_WRITES)
 
-    async def propose(
+    def propose(
         self,
         change: Annotated[
             dict[str, Any],
@@ -86,8 +98,7 @@ class LaboratoryServer:
         context: Context,
     ) -> Answer:
         """Check and keep a change of the settings; it costs nothing."""
-        agent = self._name_of(context)
-        return await _answered(self.laboratory.propose, change, reason, agent)
+        return self.laboratory.propose(change, reason, self._name_of(context))
 
     async def explore(
         self,
@@ -101,22 +112,20 @@ class LaboratoryServer:
 
         A proposal that was explored gives the same answer again, at no cost.
         """
-        earlier = await _answered(self.laboratory.answered, proposal)
-        if earlier is not None:
-            return earlier
         agent = self._name_of(context)
-        claim = await _answered(self.laboratory.claim, proposal, agent, seconds)
-        await self._carried_out(claim, context)
-        return await _answered(self.laboratory.answer_of, claim.number)
+        claim = await run_sync(self.laboratory.claim, proposal, agent, seconds)
+        if claim is not None:
+            await self._carried_out(claim, context)
+        return await run_sync(self.laboratory.answer, proposal)
 
-    async def _carried_out(self, claim: Claim, context: Context) -> None:
+    async def _carried_out(self, claim: Event, context: Context) -> None:
         """Run the process of a claim for its seconds at most; cancelled, stop it."""
         command = [
             sys.executable,
             "-m",
             "experiment_pipeline.lab.worker",
             self.laboratory.experiment,
-            str(claim.number),
+            str(claim.exploration),
         ]
         began = perf_counter()
         why = "it ended without an answer: the person finds why in the log"
@@ -125,7 +134,11 @@ class LaboratoryServer:
         ) as process:
             try:
                 with anyio.move_on_after(claim.seconds) as limit:
-                    await _reported(process, claim, context)
+                    while process.returncode is None:
+                        spent = perf_counter() - began
+                        await context.report_progress(spent, claim.seconds)
+                        with anyio.move_on_after(_REPORT_EVERY):
+                            await process.wait()
                 if limit.cancelled_caught:
                     why = f"it did not end within its {claim.seconds:.0f} seconds"
             except anyio.get_cancelled_exc_class():
@@ -135,14 +148,14 @@ class LaboratoryServer:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 # Refused where the process has said what came of it.
-                self.laboratory.stopped(claim, perf_counter() - began, why)
+                self.laboratory.end(claim, "stopped", perf_counter() - began, why)
 
-    async def request_opening(
+    def request_opening(
         self, proposal: ProposalId, reason: Reason, context: Context
     ) -> Answer:
         """Ask a person to evaluate an explored proposal on the validation set."""
         agent = self._name_of(context)
-        return await _answered(self.laboratory.request_opening, proposal, reason, agent)
+        return self.laboratory.request_opening(proposal, reason, agent)
 
     def _name_of(self, context: Context) -> str:
         """The name of an agent: the person's for it, or what its client says."""
@@ -150,42 +163,6 @@ class LaboratoryServer:
         said = client.client_info.name if client else ""
         name = self._agent or said or "an agent"
         return "".join(filter(str.isprintable, name))[:_LONGEST_AGENT]
-
-
-def _in_thread(method: Callable[..., Answer]) -> Callable[..., Awaitable[Answer]]:
-    """Return a tool with the name, arguments and description of a method."""
-
-    @wraps(method)
-    async def tool(*arguments: Any, **named: Any) -> Answer:
-        return await _answered(partial(method, *arguments, **named))
-
-    return tool
-
-
-async def _answered(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a thread; its errors are those of the tool."""
-    try:
-        return await run_sync(partial(function, *arguments))
-    except errors.ExperimentPipelineError as error:
-        known = (errors.InvalidExperiment, errors.TrainingError)
-        words = str(error) if isinstance(error, known) else type(error).__name__
-        raise ToolError(words) from None
-
-
-async def _reported(process: Process, claim: Claim, context: Context) -> None:
-    """Report the share of the seconds until a process ends."""
-    began = perf_counter()
-    async with anyio.create_task_group() as group:
-
-        async def report() -> None:
-            while True:
-                await anyio.sleep(_REPORT_EVERY)
-                spent = min(perf_counter() - began, claim.seconds)
-                await context.report_progress(spent, claim.seconds)
-
-        group.start_soon(report)
-        await process.wait()
-        group.cancel_scope.cancel()
 
 
 class TokenRequired:

@@ -9,6 +9,11 @@ from experiment_pipeline.lab import proposals
 from experiment_pipeline_tests.lab import laboratories
 
 LINEAR = {"algorithm": "linear"}
+COLUMNS = [*laboratories.table().columns]
+
+
+def _search(**entry: object) -> dict:
+    return {"search": [{**LINEAR, **entry}]}
 
 
 @pytest.fixture
@@ -19,10 +24,6 @@ def named(tmp_path, monkeypatch, storage):
     laboratories.declare(tmp_path, allowed)
     assert storage
     return with_schema(named_columns(tmp_path / "defs" / "made"))
-
-
-def _search(**entry: object) -> dict:
-    return {"search": [{**LINEAR, **entry}]}
 
 
 @pytest.mark.parametrize(
@@ -36,13 +37,15 @@ def _search(**entry: object) -> dict:
         {"exclude": {"noise": "says nothing"}},
         {"search": [{"algorithm": "lightgbm"}], "monotone": {"useful": "increasing"}},
         {"halving": "off"},
+        {"search": ["linear"]},
+        _search(name="kept", note="as good as any seed"),
         {"search": [{"algorithm": "sklearn.ensemble.BaggingRegressor", "hyperparameters": {
             "estimator": "sklearn.linear_model.Lasso(alpha=3)"}}]},
     ],
 )  # fmt: skip
 def test_searches_features_and_rules_may_be_proposed(named, change):
     """Such changes are what an agent is for; equal ones have one id."""
-    changed = proposals.changed(change, named)
+    changed = proposals.changed(change, named, COLUMNS)
     assert changed.spec.metric == named.spec.metric
     assert changed.spec.split == named.spec.split
     assert proposals.id_of(change, named) == proposals.id_of(dict(change), named)
@@ -112,7 +115,6 @@ REFUSED = {
         "bagging_seed": 3}}]},
     "listed seed": {"search": [{"algorithm": "lightgbm", "configurations": [
         {"seed": 3}]}]},
-    "name": _search(name="kept"),
     "grid": {"search": [{"algorithm": "lightgbm", "hyperparameters": {
         name: list(range(40)) for name in ("num_leaves", "max_depth", "max_bin")}}]},
     "draws": {"search": [{"algorithm": "lightgbm", "method": "random", "draws": 100_000,
@@ -120,8 +122,9 @@ REFUSED = {
     "large": _search(hyperparameters={"C": list(range(9_000))}),
     "deep": {"halving": [[[[[[["x" * 90]]]]]]]},
     "not finite": _search(hyperparameters={"C": float("nan")}),
-    "entries": {"search": "linear"},
-    "entry": {"search": ["linear"]},
+    "entries": {"search": 3},
+    "entry": {"search": [3]},
+    "long grid": _search(hyperparameters={str(n): [1, 2] for n in range(900)}),
     # columns
     "no column": {"exclude": ["nois"]},
     "target column": {"exclude": ["target"]},
@@ -135,7 +138,7 @@ REFUSED = {
 def test_everything_else_is_refused_with_a_reason(named, change):
     """The error is short, and says what is wrong and what to do instead."""
     with pytest.raises(InvalidExperiment) as refused:
-        proposals.changed(change, named)
+        proposals.changed(change, named, COLUMNS)
     assert refused.value.fix
     assert len(str(refused.value)) < 1_000
 
@@ -152,7 +155,7 @@ def test_a_wrong_name_gets_a_suggestion(named):
         ),
     ):
         with pytest.raises(InvalidExperiment, match=word):
-            proposals.changed(change, named)
+            proposals.changed(change, named, COLUMNS)
 
 
 @pytest.mark.parametrize("reason", ["", "  \n ", "x" * 1_001])

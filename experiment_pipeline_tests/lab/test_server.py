@@ -112,7 +112,7 @@ def test_an_agent_works_over_stdio(tmp_path):
             assert not workers()
 
     anyio.run(session)
-    assert [tried.end.outcome for tried in records().tried() if tried.end] == [
+    assert [tried.end.kind for tried in records().history().tried if tried.end] == [
         "explored",
         "stopped",
     ]
@@ -141,8 +141,8 @@ def test_an_agent_works_over_stdio(tmp_path):
             break
         time.sleep(0.1)
     assert all(map(_has_ended, exploring))
-    last = records().tried()[-1]
-    assert (last.claim.number, last.end) == (3, None)
+    last = records().history().tried[-1]
+    assert (last.claim.exploration, last.end) == (3, None)
     assert last.seconds == last.claim.seconds == 60
 
 
@@ -255,7 +255,7 @@ def test_agents_over_http_need_the_token_and_share_one_budget(tmp_path):
     with over_http(port):
         _wait_until_it_listens(port)
         anyio.run(session)
-    assert len(records().tried()) == 1
+    assert len(records().history().tried) == 1
 
 
 def _wait_until_it_listens(port: int) -> None:
