@@ -143,8 +143,8 @@ def _is_of_scikit_learn(path: str) -> bool:
     if not path.startswith("sklearn."):
         return False
     module_name, _, name = path.replace(":", ".").rpartition(".")
-    found = imported(f"{module_name}:{name}", path, "class or function")
-    return str(getattr(found, "__module__", "")).startswith("sklearn.")
+    definition = imported(f"{module_name}:{name}", path, "class or function")
+    return str(getattr(definition, "__module__", "")).startswith("sklearn.")
 
 
 def _compared(

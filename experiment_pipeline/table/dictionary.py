@@ -35,7 +35,9 @@ class Dictionary:
     @property
     def says_when(self) -> bool:
         """Whether it says of any column when it is known."""
-        return any("known" in one.model_fields_set for one in self.columns.values())
+        return any(
+            "known" in column.model_fields_set for column in self.columns.values()
+        )
 
     def of_features(
         self, features: Iterable[str], preparation: Preparation

@@ -208,16 +208,34 @@ class Choice:
         features = with_only(rows, sets.features)
         return parts.predict_rows(features, sets.task, sets.classes, self.workers)
 
+    def predicted(self, parts: "TakenApart", rows: pd.DataFrame) -> SetPrediction:
+        """Return prepared rows with their targets and the predictions of a fit."""
+        sets = self.sets
+        return SetPrediction(
+            encode_target(rows[sets.target], sets.classes),
+            self.predict(parts, rows),
+            resampling_clusters(rows, self.spec, sets.features),
+            sets.weights_of(rows),
+        )
+
+    def fitted_once(
+        self, rows: pd.DataFrame, sets: TrainingSets, workers: int = 1
+    ) -> Any:
+        """Return the model fitted on other prepared rows, not as a mean of fits."""
+        export = self.spec.export.model_copy(update={"fits": 1})
+        once = self.spec.model_copy(update={"export": export})
+        return self.model.refitted(rows, sets, once, workers)
+
+    @property
+    def optional_seconds(self) -> float:
+        """Wall seconds of an optional part: a share of the search's CPU time."""
+        return _SHARE_OF_SEARCH * self.board.searched_cpu_seconds / self.workers
+
     def judged(self) -> JudgedModel:
         """Return the model with its predictions of test and validation rows."""
         sets = self.sets
         fitted = self.fitted_on
-        exported = SetPrediction(
-            encode_target(self.validation[sets.target], sets.classes),
-            self.predict(self.parts, self.validation),
-            resampling_clusters(self.validation, self.spec, sets.features),
-            sets.weights_of(self.validation),
-        )
+        exported = self.predicted(self.parts, self.validation)
         target = encode_target(fitted[sets.target], sets.classes)
         return JudgedModel(
             spec=self.spec,
@@ -351,24 +369,21 @@ def _examination(
 
 def _usage(choice: Choice, model: JudgedModel, seconds: float) -> effects.Usage | None:
     """The use of features on rows that the fit has not seen."""
-    spec = choice.spec
     sets = choice.sets
-    workers = choice.workers
     fit = choice.train_only
     if sets.folds:
-        export = spec.export.model_copy(update={"fits": 1})
-        single = spec.model_copy(update={"export": export})
         sets = sets.folds[0].sets
-        fit = choice.model.refitted(sets.train, sets, single)
-    share = _SHARE_OF_SEARCH * choice.board.searched_cpu_seconds / workers
+        fit = choice.fitted_once(sets.train, sets)
     return effects.usage(
-        spec,
+        choice.spec,
         fit,
         sets,
         model.cut,
-        seconds=min(max(share, _LEAST_SECONDS), _MOST_SECONDS, seconds),
+        seconds=min(
+            max(choice.optional_seconds, _LEAST_SECONDS), _MOST_SECONDS, seconds
+        ),
         seconds_per_row=model.result.predict_seconds_per_row,
-        workers=workers,
+        workers=choice.workers,
     )
 
 
@@ -391,32 +406,20 @@ def _by_random_split(
         sets = fold.sets
         test = test.rows(fold.places)
     what = f"a split by {split.by} ({split.column}), as declared"
-    share = _SHARE_OF_SEARCH * choice.board.searched_cpu_seconds / choice.workers
-    allowed = min(max(share, _MOST_SECONDS), (seconds - _TO_DRAW_SECONDS) / 4)
+    allowed = min(
+        max(choice.optional_seconds, _MOST_SECONDS), (seconds - _TO_DRAW_SECONDS) / 4
+    )
     if model.result.fit_wall_seconds > allowed:
         what += ": a random split is not tried, fitting again would take too long"
         yield EvidenceRow(kind="random split", what=what)
         return
-    rows = sets.every_row
-    in_order = canonical_order(rows, spec, sets.features)
-    drawn = np.random.default_rng(spec.seed).permutation(in_order)
-    stops_early = any(member.result.rounds for member in choice.model.members)
-    n_fitted = sets.fit_mask.sum() if stops_early else len(sets.train)
-    fitted = some_rows(rows, np.sort(drawn[:n_fitted]))
-    others = some_rows(rows, np.sort(drawn[-len(sets.test) :]))
+    fitted, others = _drawn(choice, sets)
     if sets.classes and fitted[sets.target].nunique() < len(sets.classes):
         what += ": a random split is not tried, its train rows lack a class"
         yield EvidenceRow(kind="random split", what=what)
         return
-    export = spec.export.model_copy(update={"fits": 1})
-    single = spec.model_copy(update={"export": export})
-    fit = choice.model.refitted(fitted, sets, single, choice.workers)
-    at_random = SetPrediction(
-        encode_target(others[sets.target], sets.classes),
-        choice.predict(_taken_apart(fit), others),
-        resampling_clusters(others, spec, sets.features),
-        sets.weights_of(others),
-    )
+    fit = choice.fitted_once(fitted, sets, choice.workers)
+    at_random = choice.predicted(_taken_apart(fit), others)
     declared, promised = (
         spread_of(cross_fitted(spec.metric, part).score, part.layout(spec.metric))
         for part in (test, at_random)
@@ -429,6 +432,20 @@ def _by_random_split(
         what += "; the difference may be chance"
     rows_scored = len(test.y)
     yield EvidenceRow.of("random split", what, promised.estimate, gap, rows_scored)
+
+
+def _drawn(choice: Choice, sets: TrainingSets) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows of train and test set at random: as many as the search has fitted,
+    and as many others as it has scored.
+    """
+    rows = sets.every_row
+    in_order = canonical_order(rows, choice.spec, sets.features)
+    drawn = np.random.default_rng(choice.spec.seed).permutation(in_order)
+    stops_early = any(member.result.rounds for member in choice.model.members)
+    n_fitted = sets.fit_mask.sum() if stops_early else len(sets.train)
+    fitted = some_rows(rows, np.sort(drawn[:n_fitted]))
+    others = some_rows(rows, np.sort(drawn[-len(sets.test) :]))
+    return fitted, others
 
 
 def _case(

@@ -28,15 +28,15 @@ class KnownTooLate(Rule):
             for column, meaning in subject.meanings.items()
             if meaning.when_late
         }
-        evidence = "No feature is known later than the prediction, says schema.yaml."
-        if late:
-            count = numbers.counted(len(late), "feature")
-            evidence = f"{count} come too late, says schema.yaml: {described(late)}."
+        unknown = ""
         if subject.spec.preparation.function is not None:
-            evidence += " What preparation.function makes of late columns is not known."
+            unknown = " What preparation.function makes of late columns is not known."
         if not late:
-            return self.not_found(evidence, 0, 1)
-        return self.found("blocks", evidence, len(late), 1, [*late])
+            evidence = "No feature is known later than the prediction, says schema.yaml"
+            return self.not_found(f"{evidence}.{unknown}", 0, 1)
+        count = numbers.counted(len(late), "feature")
+        evidence = f"{count} come too late, says schema.yaml: {described(late)}"
+        return self.found("blocks", f"{evidence}.{unknown}", len(late), 1, [*late])
 
 
 class SensitiveFeatures(Rule):
