@@ -224,10 +224,16 @@ def _temporary_bytes(group: Group, folder: Path) -> int:
         for one in group.processes
         for file in Path(f"/proc/{one.pid}/fd").glob("*")
     )
-    inside = (
-        file for file in opened if os.path.realpath(file).startswith(f"{folder}/")
-    )
+    inside = (file for file in opened if _target(file).startswith(f"{folder}/"))
     return sum(_sizes([*folder.rglob("*"), *inside]).values())
+
+
+def _target(file: Path) -> str:
+    """What a process has open as this file; empty: it has closed it meanwhile."""
+    try:
+        return os.path.realpath(file)
+    except FileNotFoundError:
+        return ""
 
 
 def _sizes(paths: Iterable[Path]) -> dict[int, int]:
