@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from pandera.pandas import DataFrameSchema
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import (
@@ -55,6 +54,7 @@ from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.run_record import PredictionRow
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.registry import warn_of_memory
+from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, storage_root, streamed
@@ -541,7 +541,7 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
         _import_libraries(exported)
         # If OpenMP has started threads, the children of a process wait for them for
         # ever after a fork.
-        with threadpool_limits(limits=1):
+        with one_thread():
             return _verified(exported, trusted, source)
     except (ExperimentPipelineError, MemoryError):
         raise

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import LEVEL, Weights, quantile
 from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.threads import one_openmp_thread
 
 MOST_VALUES = 12  # each value costs one prediction of all rows
 FEWEST_AVERAGED = 100
@@ -221,8 +221,3 @@ def scored_by(metric: str, threshold: float = 0.5) -> Score:
     return lambda y, prediction, weights: (
         sign * scores.score(metric, y, prediction, threshold, weights)
     )
-
-
-def one_openmp_thread() -> None:
-    """Limit a worker thread to one OpenMP thread for as long as it lives."""
-    threadpool_limits(limits=1, user_api="openmp")

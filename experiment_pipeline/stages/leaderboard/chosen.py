@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Features
@@ -25,9 +24,9 @@ from experiment_pipeline.stages.search.results import (
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import in_order, weighted_mean
-from experiment_pipeline.statistics.importance import one_openmp_thread
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.threads import one_openmp_thread, one_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ class ChosenModel:
         members = (_without_predictions(model),)
         return cls(model.result, model.predictions.test, members, (1.0,), clusters)
 
-    @threadpool_limits.wrap(limits=1)
+    @one_thread()
     def calibrated(
         self,
         board: Leaderboard,
@@ -187,7 +186,7 @@ class ChosenModel:
             self.members, key=lambda member: -member.result.fit_wall_seconds
         )
         # BLAS has one limit for all threads, OpenMP one for each thread of the pool.
-        with threadpool_limits(limits=1):
+        with one_thread():
             in_memory = fitting.held_encoders(configurations)
             is_fitted = np.ones(len(rows), dtype=bool)
             transformer, read = through_own(rows, is_fitted, sets)

@@ -18,7 +18,6 @@ from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import ClusterError
 from experiment_pipeline.spec import ExperimentSpec, Features
@@ -40,7 +39,7 @@ from experiment_pipeline.stages.search.results import (
 )
 from experiment_pipeline.stages.search.shared_work import Kept
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.statistics.threads import one_openmp_thread, one_thread
 from experiment_pipeline.storage.run_code import SOURCE
 from experiment_pipeline.table.digests import sha256
 
@@ -59,7 +58,7 @@ def shared_by(
     """Return what fits of one encoder share, pickled: the work, and the sets."""
     import cloudpickle
 
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_thread("blas"):
         work = share_work(configurations, sets, spec)
     return cloudpickle.dumps((work, without_rows(sets)))
 
@@ -189,7 +188,7 @@ def run_task(task: Task, shared: bytes) -> Outcome:
 @cache
 def _one_thread_each(_: int) -> None:
     """Limit BLAS in this process and OpenMP in this thread; it takes milliseconds."""
-    threadpool_limits(limits=1, user_api="blas")
+    one_thread("blas")
     one_openmp_thread()
 
 

@@ -41,7 +41,6 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import (
@@ -60,6 +59,7 @@ from experiment_pipeline.stages.search.training_sets import (
     texts_of,
 )
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
+from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
 from experiment_pipeline.table.digests import salt_number
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
@@ -434,7 +434,7 @@ def ngrams_in_short(column: pd.Series) -> FrozenEstimator:
         TruncatedSVD(min(NUMBERS_OF_TEXTS, len(texts)), random_state=0),
     )
     # The bits of a projection depend on the threads that share it.
-    with threadpool_limits(limits=1):
+    with one_thread():
         return FrozenEstimator(hashed.fit(texts_read))
 
 

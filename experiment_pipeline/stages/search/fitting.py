@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EmptySet, TrainingError
 from experiment_pipeline.spec import (
@@ -65,6 +64,7 @@ from experiment_pipeline.stages.search.shared_work import (
     SharedWork,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.features import encode_target
@@ -327,7 +327,7 @@ def _calibrated(
     """Learn calibrators of a model whose classes are in the order of `labels`."""
     sets, on_test = request.sets, whole.on_test
     order = [list(sets.classes or ()).index(label) for label in labels]
-    with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
+    with Clock() as clock, one_thread("openmp"):
         if sets.folds:
             # The predictions of a cross-validation are out of fold. Each fold is
             # calibrated on the others, the model on all.

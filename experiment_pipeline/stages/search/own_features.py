@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import (
     InvalidExperiment,
@@ -21,6 +20,7 @@ from experiment_pipeline.errors import (
     listed,
 )
 from experiment_pipeline.spec.table import OwnFeatures
+from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline.table.features import UNFIT
@@ -95,7 +95,7 @@ class OwnTransformer:
         delivered = with_only(rows, features)  # a table of its own, which it may change
         try:
             # The last bits of what it learns would depend on the number of threads.
-            with threadpool_limits(limits=1):
+            with one_thread():
                 if y:
                     transformed = fitted.fit_transform(delivered, rows[y])
                 else:

@@ -14,7 +14,6 @@ from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec.algorithms import STACKED, TREES
 from experiment_pipeline.stages.search.averaging import averaged
@@ -27,6 +26,7 @@ from experiment_pipeline.stages.search.features import (
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
+from experiment_pipeline.statistics.threads import one_thread
 
 # Quick models that err differently (extremely random trees: Geurts et al. 2006). With
 # the linear model beside the forests, boosting was better on 15 of 18 splits of five
@@ -177,7 +177,7 @@ def _fit_layer(
     )
     models = [random_forest, extra_trees, linear][first:]
     # The last bits of a linear model may depend on the number of threads.
-    with threadpool_limits(limits=1):
+    with one_thread():
         for model in models:
             name = "model__sample_weight" if model is linear else "sample_weight"
             model.fit(encoded, y, **({} if weights is None else {name: weights}))

@@ -16,8 +16,6 @@ from dataclasses import replace
 from functools import cache, wraps
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.budget import Brake
@@ -29,7 +27,7 @@ from experiment_pipeline.stages.search.learners.hyperparameters import estimated
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.statistics.threads import one_openmp_thread, one_thread
 
 # Errors of the machine and not of an estimator; they may be gone a minute later.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
@@ -74,11 +72,11 @@ def train_configurations(
             pool.shutdown(wait=True, cancel_futures=True)
 
     def by_itself(first: FailedConfiguration) -> Outcome:
-        with threadpool_limits(limits=1):
+        with one_thread():
             return trained_or_failed(by_key[first.key], work, sets, spec)
 
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_thread("blas"):
         work = share_work(ordered, sets, spec)
         yield from with_second_attempts(in_threads(), by_itself)
 

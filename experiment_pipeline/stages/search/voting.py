@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.stages.search.averaging import averaged, label_encoder
 from experiment_pipeline.stages.search.encoding import transformed
 from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.scoring import predictions_of
-from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.statistics.threads import one_openmp_thread, one_thread
 from experiment_pipeline.table.table import slices
 
 # Rows that are encoded at a time, and encoded rows that a thread predicts at a time.
@@ -224,7 +223,7 @@ class TakenApart:
         # Some transformers write to themselves while they transform: they stay in this
         # thread.
         with (
-            threadpool_limits(limits=1, user_api="blas"),
+            one_thread("blas"),
             ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool,
         ):
             for part in slices(len(rows), _ENCODED_ROWS):

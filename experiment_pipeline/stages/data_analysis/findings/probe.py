@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec.search import Criterion
@@ -21,6 +20,7 @@ from experiment_pipeline.stages.data_analysis.skill import NAMES, mean_of_known,
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.statistics.metrics import better, metric_of
 from experiment_pipeline.statistics.scores import baseline_score, score
+from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
@@ -111,7 +111,7 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
     y = sample.y
     judged = []
     # Small fits on many threads wait for each other, above all on a busy machine.
-    with threadpool_limits(limits=1):
+    with one_thread():
         for fit, judge in subject.cross_fit(sample.rows, FOLDS).folds:
             if len(fit) >= _FEWEST_TO_FIT and sample.can_fit(fit):
                 predictions = {

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import (
     InvalidExperiment,
@@ -38,6 +37,7 @@ from experiment_pipeline.stages.search.shared_work import (
 )
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import best_constant
+from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.run_code import metric_sources
 
@@ -126,7 +126,7 @@ class EstimatorLearner(Learner):
         train = work.train[configuration.features]
         # Limited here again: the import of a user's own estimator may have loaded
         # another OpenMP.
-        with threadpool_limits(limits=1, user_api="openmp"), Clock() as clock:
+        with one_thread("openmp"), Clock() as clock:
             estimator, rounds = self.fit_rows(
                 request, train, rounds, stops=rounds is None
             )
