@@ -137,12 +137,15 @@ def _function(preparation: Any) -> Any:
 
 def _problems(spec: ExperimentSpec, base: ExperimentSpec) -> Iterator[Problem]:
     """Yield what a proposed spec may not have, before anything is imported."""
-    allowed = [*ALGORITHMS, *base.import_paths, *base.lab.modules]
-    for path in spec.import_paths:
-        if path not in allowed:
-            hint = did_you_mean(path, allowed, otherwise=f"use {', '.join(allowed)}")
-            rule = "neither built in, nor in defs.yaml or its `lab.modules`"
-            yield Problem((), f"{path[:_LONGEST_TEXT]!r} is {rule}; {hint}")
+    for key, paths in spec.paths_by_key.items():
+        # Code that defs.yaml names for another purpose expects other arguments.
+        allowed = [*ALGORITHMS, *base.paths_by_key[key], *base.lab.modules]
+        for path in paths:
+            if path not in allowed:
+                otherwise = f"use {', '.join(allowed)}"
+                hint = did_you_mean(path, allowed, otherwise=otherwise)
+                rule = f"neither built in, nor in `{key}` of defs.yaml or `lab.modules`"
+                yield Problem((key,), f"{path[:_LONGEST_TEXT]!r} is {rule}; {hint}")
     size = sum(entry.draws or 0 for entry in spec.search)
     if size <= _MOST_CONFIGURATIONS:
         size = len(configurations(spec))

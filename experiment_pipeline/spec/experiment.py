@@ -4,6 +4,7 @@ JSON schema.
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
@@ -294,14 +295,25 @@ class ExperimentSpec(Closed):
         return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
 
     @property
+    def paths_by_key(self) -> dict[str, list[str]]:
+        """Key → the import paths in it: `package.module.Name` or `module:name`."""
+        transformer = self.features and self.features.transformer
+        names = {
+            "search": [path for entry in self.search for path in entry.import_paths],
+            "preparation": [self.preparation.function or ""],
+            "features": [transformer or ""],
+            "metric": self.metric_names,
+            "analysis": self.analysis.findings,
+        }
+        return {
+            key: [name for name in named if "." in name or ":" in name]
+            for key, named in names.items()
+        }
+
+    @property
     def import_paths(self) -> tuple[str, ...]:
-        """The import paths that it names: `package.module.Name` or `module:name`."""
-        names = [path for entry in self.search for path in entry.import_paths]
-        names.append(self.preparation.function or "")
-        names.append("" if self.features is None else self.features.transformer)
-        names += [*self.metric_names, *self.analysis.findings]
-        paths = (name for name in names if "." in name or ":" in name)
-        return tuple(dict.fromkeys(paths))
+        """All import paths that it names."""
+        return tuple(dict.fromkeys(chain.from_iterable(self.paths_by_key.values())))
 
     @property
     def audited(self) -> tuple[str, ...]:

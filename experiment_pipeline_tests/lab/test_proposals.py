@@ -3,6 +3,7 @@
 import pytest
 
 from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.experiment import declared
 from experiment_pipeline.experiment.declared import with_schema
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.lab import proposals
@@ -163,3 +164,27 @@ def test_a_reason_is_asked_for(reason):
     """It is what the record shows."""
     with pytest.raises(InvalidExperiment, match="reason"):
         proposals.checked_reason(reason)
+
+
+def test_code_of_defs_yaml_is_allowed_only_for_its_own_purpose(named):
+    """A person has chosen it for this table, but not to be called in another place; the
+    list of the laboratory allows it everywhere.
+    """
+    bagging = "sklearn.ensemble.BaggingRegressor"
+    function = "experiment_pipeline_tests.lab.laboratories:table"
+    keys = {
+        "search": [LINEAR, {"algorithm": bagging}],
+        "preparation": {"function": function},
+        "lab": {},
+    }
+    base = declared.with_keys(named, keys, named.schema_text)
+    assert proposals.changed(_search(algorithm=bagging), base, COLUMNS)
+    assert proposals.changed({"preparation": {"function": function}}, base, COLUMNS)
+    for moved in (
+        {"features": {"transformer": function}},
+        _search(
+            hyperparameters={"x": "experiment_pipeline_tests.lab.laboratories.table()"}
+        ),
+    ):
+        with pytest.raises(InvalidExperiment, match=r"neither built in, nor in"):
+            proposals.changed(moved, base, COLUMNS)
