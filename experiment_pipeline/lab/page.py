@@ -6,9 +6,11 @@ In: the records of a laboratory. Out: a `Document`; `write` puts it beside the r
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 
+from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.experiment.explore import Exploration
 from experiment_pipeline.lab.laboratory import Laboratory
 from experiment_pipeline.lab.records import History
@@ -29,18 +31,29 @@ from experiment_pipeline.reporting.charts import (
 from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.storage.entries import linked_page
-from experiment_pipeline.storage.files import storage_root, write_bytes
+from experiment_pipeline.storage.files import exists, storage_root, write_bytes
+from experiment_pipeline.tracking import questions, run_pages
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.outcomes import write_pages
+from experiment_pipeline.tracking.server import LABORATORY_PAGE
 
-PAGE = "laboratory.html"
 _HEADER = ("no", "agent", "why", "what came of it", "score", "difference", "seconds")
 
 
 def write(laboratory: Laboratory) -> str:
-    """Write the page, and return its place."""
-    folder = storage_root() / laboratory.base.name
+    """Write the page, and return its place; the first time, earlier pages link it."""
+    root = storage_root()
+    name = laboratory.base.name
+    place = root / name / LABORATORY_PAGE
+    is_linked = exists(place)
     html = document.render_html(page(laboratory)).encode()
-    write_bytes(folder / PAGE, linked_page(html, folder, levels=1))
-    return str(folder / PAGE)
+    write_bytes(place, linked_page(html, place.parent, levels=1))
+    with suppress(UnknownRun):
+        if not is_linked:
+            last_run = RunRecord(name, questions.run_of(name)["run_id"])
+            run_pages.write(last_run, root)
+            write_pages(root, name)
+    return str(place)
 
 
 def page(laboratory: Laboratory) -> document.Document:

@@ -17,7 +17,7 @@ from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import Decided, is_approved
-from experiment_pipeline.tracking.server import EXPERIMENT_PAGE
+from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, LABORATORY_PAGE
 from experiment_pipeline.tracking.summary import Row, outcome_of, score_of
 
 MOST_POINTS = 20  # runs whose first and last score are shown
@@ -114,6 +114,8 @@ class _ExperimentRow:
         name = experiment["experiment"]
         number = numbers.counted(experiment["runs"], "run")
         link = f'<a href="{quote(name)}/{EXPERIMENT_PAGE}">{name}</a>'
+        if self.run.has_laboratory:
+            link += f'<br><a href="{quote(name)}/{LABORATORY_PAGE}">laboratory</a>'
         return (
             _lines(document.Markup(link), number),
             self._last_run,

@@ -13,11 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.storage.files import location, read_if_exists
+from experiment_pipeline.storage.files import exists, location, read_if_exists
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison, compared
-from experiment_pipeline.tracking.server import relative_to
+from experiment_pipeline.tracking.server import LABORATORY_PAGE, relative_to
 from experiment_pipeline.tracking.summary import Row, RunSummary, summary_of
 
 # Limits that keep the record to one page; the reports have the complete lists.
@@ -161,6 +161,14 @@ class Decided:
             if self.root and row["place"].endswith(f"/{folder}index.html"):
                 return folder if relative_to(self.root, row["place"]) else ""
         return ""
+
+    @cached_property
+    def has_laboratory(self) -> bool:
+        """Whether its experiment has a page of what agents have tried."""
+        if self.root is None:
+            return False
+        folder = location(self.root) / self.run["experiment"]
+        return exists(folder / LABORATORY_PAGE)
 
     def report(self, name: str) -> document.Link | None:
         """A link to a report of the run, if there is one."""

@@ -53,7 +53,7 @@ from experiment_pipeline.tracking.database.archive import RUNS_FOLDER
 from experiment_pipeline.tracking.database.recording import RunRecord, alongside
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import Decided, decided, decision_record
-from experiment_pipeline.tracking.server import OVERVIEW
+from experiment_pipeline.tracking.server import LABORATORY_PAGE, OVERVIEW
 from experiment_pipeline.tracking.summary import summary_of
 
 # The tabs that are pages of stages, and the names of these reports.
@@ -233,6 +233,8 @@ def _tabs(run: Decided, folder: str) -> list[tuple[str, str]]:
     for title, file in TABS.items():
         is_there = exists.get(title, file.removesuffix(".html") in reports)
         tabs.append((title, f"{folder}{file}" if is_there else ""))
+    if run.has_laboratory:
+        tabs.append(("Laboratory", f"{folder}../../{LABORATORY_PAGE}"))
     return tabs
 
 

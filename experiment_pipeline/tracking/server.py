@@ -48,6 +48,7 @@ USUAL = f"http://{HOST}:{PORT}"
 # Below this path, Dagster's web server sends a browser on to the server of the reports.
 REDIRECTED = "/reports/"
 OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
+LABORATORY_PAGE = "laboratory.html"  # beside the page of its experiment
 _SERVED = {
     ".html": "text/html; charset=utf-8",
     # As plain text: some browsers download text/markdown instead of showing it.

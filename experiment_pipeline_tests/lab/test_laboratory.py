@@ -1,6 +1,7 @@
 """A laboratory: nothing of the validation set comes out, and no budget is exceeded."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,9 @@ from experiment_pipeline.lab.laboratory import Laboratory
 from experiment_pipeline.lab.records import Event
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.spec.reading import to_yaml
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.table.dictionary import dictionary_of
+from experiment_pipeline.tracking.outcomes import write_pages
 from experiment_pipeline_tests.lab import laboratories
 from experiment_pipeline_tests.lab.laboratories import MARK, explored, records
 
@@ -95,6 +98,22 @@ def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path):
     assert "noise floor" in Path(page.write(laboratory)).read_text()
     told = laboratory.history()["proposals"]
     assert [row.get("request") for row in told] == ["waits for a person", "opened"]
+
+
+def test_other_pages_link_the_laboratory_once_it_has_a_page(tmp_path):
+    """The overview, the history and the last run's pages; before, none mentions it."""
+    laboratories.declare(tmp_path, BUDGET)
+    run = ep.run("made")
+    write_pages(storage_root(), "made")
+    pages = [*Path(run.pages["leaderboard"]).parent.glob("[dilv]*.html")]
+    folder = pages[0].parent.parent.parent
+    pages += [folder / "runs.html", folder.parent / "overview.html"]
+    laboratory = Laboratory.of("made")
+    assert not any("aboratory" in shown.read_text() for shown in pages)
+    place = Path(page.write(laboratory))
+    for shown in pages:
+        links = re.findall(r'href="([^"]*laboratory\.html)"', shown.read_text())
+        assert [(shown.parent / link).resolve() for link in links] == [place]
 
 
 def test_agents_at_the_same_time_never_exceed_the_budget(tmp_path):
