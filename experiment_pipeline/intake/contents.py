@@ -3,10 +3,11 @@
 import lzma
 import zipfile
 import zlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
@@ -218,14 +219,27 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
     return file
 
 
-def refuse_duplicates(table: str, names: Sequence[str]) -> None:
-    """Raise UnreadableTable if several columns have one name."""
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        places = [str(n) for n, name in enumerate(names, 1) if name == twice[0]]
-        raise UnreadableTable(
-            table,
-            rule=f"columns {' and '.join(places)} have the same name; "
-            f"twice: {listed(twice)}",
-            fix="give every column its own name",
-        )
+def distinct_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return names of columns as pandas makes them distinct, and what was renamed.
+
+    Of two columns `a` the second becomes `a.1`; what was renamed is a sentence for each
+    such name.
+    """
+    taken = {*names}
+    delivered: dict[str, str] = {}  # by the distinct name
+    for name in names:
+        new = name
+        if name in delivered:
+            numbered = (f"{name}.{number}" for number in count(1))
+            new = next(each for each in numbered if each not in taken)
+            taken.add(new)
+        delivered[new] = name
+    called = defaultdict(list)
+    for new, name in delivered.items():
+        called[name].append(new)
+    renamed = [
+        f"{len(new)} columns are named {name}, and now called {listed(new)}"
+        for name, new in called.items()
+        if len(new) > 1
+    ]
+    return [*delivered], renamed

@@ -24,7 +24,7 @@ from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, liste
 from experiment_pipeline.intake.contents import (
     FIX_DELIVER,
     Content,
-    refuse_duplicates,
+    distinct_names,
 )
 from experiment_pipeline.reporting import numbers
 
@@ -152,9 +152,9 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
         notes.append(f"delimiter {delimiter!r} was found")
     header = _header(name, text, delimiter)
     # As pandas names a column without a name.
-    names = [field or f"Unnamed: {place}" for place, field in enumerate(header)]
-    refuse_duplicates(name, names)
-    notes += _notes_of_header(header, names)
+    delivered = [field or f"Unnamed: {place}" for place, field in enumerate(header)]
+    names, renamed = distinct_names(delivered)
+    notes += [*renamed, *_notes_of_header(header, delivered)]
     return CsvText(name, text, names, delimiter, encoding, tuple(notes))
 
 

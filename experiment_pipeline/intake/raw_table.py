@@ -7,7 +7,7 @@ value changes ('00501' stays text, and so does a whole number that a float canno
 exactly), and each decision is in `RawTable.notes`.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,8 +28,8 @@ from experiment_pipeline.intake.contents import (
     FIX_DOWNLOAD,
     Content,
     Contents,
+    distinct_names,
     open_contents,
-    refuse_duplicates,
 )
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.table import (
@@ -89,7 +89,16 @@ def content_digest(frame: pd.DataFrame) -> str:
 
     Raises UnreadableTable: a column name occurs twice.
     """
-    refuse_duplicates("the table", [*map(str, frame.columns)])
+    names = [*map(str, frame.columns)]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        places = [str(n) for n, name in enumerate(names, 1) if name == twice[0]]
+        raise UnreadableTable(
+            "the table",
+            rule=f"columns {' and '.join(places)} have the same name; "
+            f"twice: {listed(twice)}",
+            fix="give every column its own name",
+        )
     return table_digest(with_only(frame, sorted(frame.columns, key=str)))
 
 
@@ -103,6 +112,7 @@ class _Delivered:
 
     rows: int
     columns: Iterator[tuple[str, pa.ChunkedArray | None, Sequence[str]]]
+    notes: Sequence[str]
     texts: Sequence[csv_text.CsvText] = ()
 
 
@@ -138,10 +148,7 @@ def read(
         encoding=_all_in_one(text.encoding for text in delivered.texts),
         delimiter=delivered.texts[0].delimiter if delivered.texts else None,
         compression=_all_in_one(file.compression or "" for file in files),
-        notes=(
-            *_notes_of_files(files, delivered.texts),
-            *decisions,
-        ),
+        notes=(*_notes_of_files(files), *dict.fromkeys(delivered.notes), *decisions),
     )
 
 
@@ -181,15 +188,12 @@ def _all_in_one(words: Iterator[str]) -> str | None:
     return ", ".join(dict.fromkeys(word for word in words if word)) or None
 
 
-def _notes_of_files(
-    files: Sequence[Contents], texts: Sequence[csv_text.CsvText]
-) -> Iterator[str]:
+def _notes_of_files(files: Sequence[Contents]) -> Iterator[str]:
     if len(files) > 1:
         names = listed(file.name for file in files)
         yield f"{len(files):,} files are one table: {names}"
     if keys := _folder_keys(files):
         yield f"read from the names of the folders: {listed(keys)}"
-    yield from dict.fromkeys(note for text in texts for note in text.notes)
 
 
 def _of_csv(
@@ -212,7 +216,8 @@ def _of_csv(
                 decided += note
             yield name, cells, decided
 
-    return _Delivered(table.num_rows, columns(), texts)
+    notes = [note for text in texts for note in text.notes]
+    return _Delivered(table.num_rows, columns(), notes, texts)
 
 
 def _batches(
@@ -280,7 +285,8 @@ def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Delivered:
     rows = sum(part.parquet.metadata.num_rows for part in parts)
     schema = _stacked(files, [part.empty for part in parts]).schema
     columns = _columns_of_parquet(files, parts, schema)
-    return _Delivered(rows, columns)
+    notes = [note for part in parts for note in part.renamed]
+    return _Delivered(rows, columns, notes)
 
 
 def _columns_of_parquet(
@@ -301,15 +307,18 @@ def _columns_of_parquet(
 
 @dataclass(frozen=True)
 class _OpenedParquet:
-    """A Parquet file, whose columns have different names."""
+    """A Parquet file, with distinct names of its columns and which were renamed."""
 
     file: Contents
     parquet: pq.ParquetFile
+    delivered: Sequence[str]
+    names: Sequence[str]
+    renamed: Sequence[str]
 
     @property
     def empty(self) -> pa.Table:
         """The table without its rows."""
-        table = self.parquet.schema_arrow.empty_table()
+        table = self.parquet.schema_arrow.empty_table().rename_columns(self.names)
         return self.file.with_folder_keys(table)
 
     def column(self, name: str) -> pa.Table:
@@ -317,15 +326,22 @@ class _OpenedParquet:
         if name in self.file.folder_keys:
             rows = pa.table({"": pa.nulls(self.parquet.metadata.num_rows)})
             return self.file.with_folder_keys(rows).select([name])
+        place = self.names.index(name)
+        delivered = self.delivered[place]
         with _damage_reported(self.file.name):
-            return self.parquet.read([name]).select([name])
+            table = self.parquet.read([delivered])
+        # Beside it are others of its name, and of names that continue its own by a dot.
+        read = zip(table.column_names, table.columns, strict=True)
+        of_its_name = [cells for each, cells in read if each == delivered]
+        return pa.table({name: of_its_name[self.delivered[:place].count(delivered)]})
 
 
 def _opened(file: Contents) -> _OpenedParquet:
     with _damage_reported(file.name):
         parquet = pq.ParquetFile(pa.BufferReader(file.unpacked()))
-    refuse_duplicates(file.name, parquet.schema_arrow.names)
-    return _OpenedParquet(file, parquet)
+    delivered = parquet.schema_arrow.names
+    names, renamed = distinct_names(delivered)
+    return _OpenedParquet(file, parquet, delivered, names, renamed)
 
 
 @contextmanager

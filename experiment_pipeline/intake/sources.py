@@ -30,6 +30,7 @@ from experiment_pipeline.intake.contents import (
     CHUNK_BYTES,
     PARQUET_MAGIC,
     Content,
+    distinct_names,
     open_contents,
 )
 from experiment_pipeline.spec import Data
@@ -182,7 +183,7 @@ def peek_columns(data: Data) -> list[str] | None:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
         if head.startswith(PARQUET_MAGIC):
-            return list(pq.read_schema(path).names)
+            return distinct_names(pq.read_schema(path).names)[0]
         whole_lines = head[: head.rfind(b"\n") + 1]
         contents = open_contents(path.name, whole_lines, data.format)
         if contents.format == "csv" and contents.compression is None:

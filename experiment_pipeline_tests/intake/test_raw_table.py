@@ -348,13 +348,46 @@ def test_any_text_survives(rows: list[tuple[str, str]]):
     assert list(frame.itertuples(index=False, name=None)) == rows
 
 
-def test_columns_of_one_name_are_refused():
-    """In a file of either kind; two without a name have different ones."""
-    cells = pa.table({"a": [1], "b": [2], "c": [3]}).rename_columns(["a", "b", "a"])
-    for content in (b"a,b,a\n1,2,3\n", parquet(cells)):
-        rule = "columns 1 and 3 have the same name; twice: 'a'"
-        assert refused(content).rule == rule
-    assert list(read("x,,\n1,2,3\n").frame) == ["x", "Unnamed: 1", "Unnamed: 2"]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a", "a", "b", "a.1", "a", "b"],
+        ["a", "a", "a.1.1"],
+        ["x", "", "", "x"],
+        ["Unnamed: 1", "", "y", "y"],
+    ],
+)
+def test_columns_of_one_name_are_read_as_pandas_does_and_named(names: list[str]):
+    """A file of either kind becomes the columns of `pandas.read_csv`, with a note."""
+    text = f"{','.join(names)}\n{','.join(map(str, range(len(names))))}\n"
+    expected = pd.read_csv(io.StringIO(text)).to_dict("records")
+    table = read(text)
+    assert table.frame.to_dict("records") == expected
+    assert any("columns are named " in note for note in table.notes)
+    if "" in names:
+        return
+    cells = [pa.array([place]) for place in range(len(names))]
+    part = parquet(pa.Table.from_arrays(cells, names=names))
+    columnar = parse([("1.parquet", part), ("2.parquet", part)], Data(url="parts"))
+    assert columnar.frame.to_dict("records") == expected * 2
+    assert columnar.notes[1:] == table.notes
+
+
+def test_a_renamed_column_is_said():
+    """Which columns there were, and what they are called now, a sentence a name."""
+    assert read("a,b,a\n1,2,3\n").notes == (
+        "2 columns are named a, and now called 'a', 'a.1'",
+    )
+
+
+def test_columns_of_one_name_keep_their_cells_beside_nested_ones():
+    """Lists and structs of that name, or of names that begin with it, move no other."""
+    names = ["a", "b", "s", "b", "a", "b.c"]
+    cells = [[[1]], [2], [{"b": 3}], [4], [5], [6]]
+    table = pa.Table.from_arrays([*map(pa.array, cells)], names=names)
+    assert read(parquet(table)).frame.to_dict("records") == [
+        {"b": 2, "b.1": 4, "a.1": 5, "b.c": 6}
+    ]
 
 
 def test_strange_names_stay_as_they_are():

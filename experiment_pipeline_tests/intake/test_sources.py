@@ -67,6 +67,7 @@ LONG = b"id;text\n" + b"1;a long text\n" * 30_000
         LONG,
         b"\xef\xbb\xbf" + TABLE,
         b"a,,b\n1,2,3\n",
+        b"a,a\n1,2\n",
         b'"two\nlines",b\n1,2\n',
     ],
 )
@@ -256,6 +257,9 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str):
     assert sources.read_source(Data(url=f"{root}/flights.csv")) == [
         ("flights.csv", part)
     ]
+    write_bytes(root / "twice.csv", b"a,a\n1,2\n")
+    twice = Data(url=f"{root}/twice.csv")
+    assert list(parse(sources.read_source(twice), twice).frame) == ["a", "a.1"]
     first = sources.fingerprint_source(Data(url=f"{root}/parts"))
     write_bytes(root / "parts/y=1/p.parquet", part + b"x")
     assert sources.fingerprint_source(Data(url=f"{root}/parts")) != first
