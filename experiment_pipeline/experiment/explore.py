@@ -281,8 +281,7 @@ class Exploration:
         if change is None:
             return "other test rows or another metric than before: not compared"
         verdict = difference_in_words(self.board.metric, change)
-        bounds = f"{numbers.signed(change.low)} to {numbers.signed(change.high)}"
-        return f"{numbers.signed(change.estimate)} ({bounds}) to before: {verdict}"
+        return f"{numbers.difference(change)} to before: {verdict}"
 
     @property
     def _scored(self) -> str:

@@ -440,8 +440,7 @@ def _verdict(metric: str, change: Interval | None) -> str:
     if words == "not yet a difference":
         luck = numbers.rounded((change.high - change.low) / 2)
         return f"{words}: up to {luck:.2g} of {metric} may be luck"
-    bounds = f"{numbers.signed(change.low)} to {numbers.signed(change.high)}"
-    return f"{words}: {metric} {numbers.signed(change.estimate)} ({bounds})"
+    return f"{words}: {metric} {numbers.difference(change)}"
 
 
 def _without_scores(exploration: Exploration) -> list[Answer]:

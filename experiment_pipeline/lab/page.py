@@ -136,7 +136,7 @@ def _table(history: History) -> document.TableBlock:
                 proposed[tried.claim.proposal].words,
                 tried.words,
                 numbers.score(result.score.estimate) if result else "",
-                numbers.signed(change.estimate) if change else "",
+                numbers.difference(change) if change else "",
                 numbers.seconds(tried.seconds),
             )
         )

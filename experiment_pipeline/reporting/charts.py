@@ -188,7 +188,7 @@ def on_line(scored: Interval, axis: Axis, level: float | None = None) -> Markup:
         if value is not None and math.isfinite(value)
     }
     style = ";".join(f"--{name}:{percent:.3g}" for name, percent in percents.items())
-    text = numbers.score(scored.estimate)
+    text = numbers.estimate(scored)
     bounds = f" <small>{numbers.bounds(scored)}</small>" if "a" in percents else ""
     line = f'<i class="interval" style="{style}"></i>'
     return Markup(f"{line}{text}{bounds}", numbers.interval(scored))

@@ -367,7 +367,7 @@ def scores_table(
     level = LEVEL
     for set_name, metric, interval, baseline in scores:
         level = interval.level
-        estimate = numbers.score(interval.estimate)
+        estimate = numbers.estimate(interval)
         bounds = numbers.bounds(interval)
         rows.append((set_name, metric, estimate, bounds, known(baseline, "")))
     interval_header = f"{numbers.share(level)} interval"

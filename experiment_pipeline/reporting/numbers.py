@@ -19,23 +19,24 @@ CONDITION = "condition: "  # starts each condition in the text of a decision
 
 def score(value: float) -> str:
     """Return a score for people: `0.6912`, `23.46`, `12,346`, `undefined`."""
-    if math.isnan(value):
-        return "undefined"
-    if math.isinf(value):
-        return "infinity" if value > 0 else "-infinity"
-    size = abs(value)
-    digits = 4 if size < 10 else 2 if size < 1_000 else 0
-    return f"{value:.2g}" if 0 < size < 0.001 else f"{value:,.{digits}f}"
+    return _written(value, _layout(value))
+
+
+def estimate(estimated: Interval) -> str:
+    """The estimate alone, with as many decimals as its bounds."""
+    return _written(estimated.estimate, _layout_of(estimated))
 
 
 def bounds(estimated: Interval) -> str:
-    """`0.6803 to 0.7021`."""
-    return f"{score(estimated.low)} to {score(estimated.high)}"
+    """`0.6803 to 0.7021`, with as many decimals as the estimate."""
+    layout = _layout_of(estimated)
+    return f"{_written(estimated.low, layout)} to {_written(estimated.high, layout)}"
 
 
 def spread(mean: float, deviation: float) -> str:
     """Return a mean and a standard deviation: `0.8123 ± 0.0041`."""
-    return f"{score(mean)} ± {score(deviation)}"
+    layout = _layout(mean, deviation)
+    return f"{_written(mean, layout)} ± {_written(deviation, layout)}"
 
 
 def interval(estimated: Interval) -> str:
@@ -44,12 +45,42 @@ def interval(estimated: Interval) -> str:
         return "undefined"
     if math.isnan(estimated.low) or math.isnan(estimated.high):
         return score(estimated.estimate)
-    return f"{score(estimated.estimate)} ({bounds(estimated)})"
+    return f"{estimate(estimated)} ({bounds(estimated)})"
 
 
-def signed(difference: float) -> str:
-    """`+0.0123`, `-0.4`: a difference of scores."""
-    return f"{difference:+.4f}" if abs(difference) < 1000 else f"{difference:+,.0f}"
+def difference(estimated: Interval) -> str:
+    """`+0.0123 (-0.0021 to 0.0267)`: a difference of scores."""
+    sign = "+" if estimated.estimate > 0 else ""
+    return sign + interval(estimated)
+
+
+def _layout_of(estimated: Interval) -> str:
+    return _layout(estimated.estimate, estimated.low, estimated.high)
+
+
+def _layout(*values: float) -> str:
+    """Return the format of numbers that stand together, with one number of decimals.
+
+    The middle one decides: a bound that is far out takes no decimals from the others.
+    """
+    sizes = sorted(abs(value) for value in values if math.isfinite(value))
+    if not sizes:
+        return ""
+    if 0 < sizes[-1] < 0.0001:
+        return ".1e"
+    if 0 < sizes[-1] < 0.001:
+        return ".5f"
+    middle = sizes[len(sizes) // 2]
+    decimals = 4 if middle < 10 else 2 if middle < 1_000 else 0
+    return f",.{decimals}f"
+
+
+def _written(value: float, layout: str) -> str:
+    if math.isnan(value):
+        return "undefined"
+    if math.isinf(value):
+        return "infinity" if value > 0 else "-infinity"
+    return format(value, layout)
 
 
 def interval_from(

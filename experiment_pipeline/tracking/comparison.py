@@ -97,15 +97,10 @@ class ScoreChange:
     def in_words(self) -> str:
         """`roc_auc 0.6912 (…) → 0.7021 (…): +0.0109 (0.0031 to 0.0187), better`."""
         before = f"{self.metric} {numbers.interval(self.before)}"
-        difference = self.difference.estimate
-        if self.is_paired and difference == 0:
+        if self.is_paired and self.difference.estimate == 0:
             return f"{before} in both: no difference"
-        sign = "+" if difference >= 0 else "-"
-        text = f"{sign}{numbers.score(abs(difference))}, not paired"
-        if self.is_paired:
-            bounds = numbers.bounds(self.difference)
-            verdict = _VERDICTS[self.better]
-            text = f"{sign}{numbers.score(abs(difference))} ({bounds}), {verdict}"
+        verdict = _VERDICTS[self.better] if self.is_paired else "not paired"
+        text = f"{numbers.difference(self.difference)}, {verdict}"
         return f"{before} → {numbers.interval(self.after)}: {text}"
 
     @property
@@ -531,8 +526,7 @@ def _row_changes(pair: _Pair) -> RowChanges:
         better, worse = "changed from wrong to right", "from right to wrong"
     gained, lost = int((improvement > 0).sum()), int((improvement < 0).sum())
     net = net_share(improvement, pair.before.prediction.clusters)
-    share = numbers.share(net.estimate)
-    bounds = f"{numbers.share(net.low)} to {numbers.share(net.high)}"
+    bounds = f"{100 * net.low:.1f} to {100 * net.high:.1f} %"
     of_which = "all"
     if pair.which:
         of_which = f"the {pair.which}, on which neither model was fitted or chosen"
@@ -540,8 +534,8 @@ def _row_changes(pair: _Pair) -> RowChanges:
         gained,
         lost,
         net,
-        f"{gained:,} rows {better}, {lost:,} {worse}: net {share} ({bounds}) of "
-        f"{of_which}",
+        f"{gained:,} rows {better}, {lost:,} {worse}: net {100 * net.estimate:.1f} % "
+        f"({bounds}) of {of_which}",
         parts=_parts(second, pair),
         largest=_largest_changes(first, second, np.abs(loss_change)),
     )

@@ -24,6 +24,32 @@ def test_an_interval_is_an_estimate_with_its_bounds():
     )
 
 
+def test_an_estimate_and_its_bounds_have_one_number_of_decimals():
+    """In one text and apart; a bound that is far out takes none from the others."""
+    large = Interval(-250.28, -1_141, 640.8564)
+    assert numbers.difference(large) == "-250.28 (-1,141.00 to 640.86)"
+    assert numbers.estimate(large) == "-250.28"
+    assert numbers.bounds(large) == "-1,141.00 to 640.86"
+    assert numbers.interval(Interval(996.2, 980.04, 1_010.9)) == (
+        "996.20 (980.04 to 1,010.90)"
+    )
+    assert numbers.interval(Interval(18_459.3, 15_383, 24_276)) == (
+        "18,459 (15,383 to 24,276)"
+    )
+    assert numbers.interval(Interval(0.7, 0.5, 15_000)) == (
+        "0.7000 (0.5000 to 15,000.0000)"
+    )
+    assert numbers.interval(Interval(0.00071, -0.00002, 0.0101)) == (
+        "0.0007 (-0.0000 to 0.0101)"
+    )
+    assert numbers.interval(Interval(0.00012, 0.00001, 0.00071)) == (
+        "0.00012 (0.00001 to 0.00071)"
+    )
+    unbounded = Interval(2.5, float("-inf"), float("inf"))
+    assert numbers.difference(unbounded) == "+2.5000 (-infinity to infinity)"
+    assert numbers.spread(18_459, 250.12) == "18,459 ± 250"
+
+
 def test_shares_counts_and_seconds_read_alike_everywhere():
     """A share is shown in per cent, a count with its plural, seconds without a
     fraction.

@@ -199,7 +199,7 @@ def decision(shown: pictures.SearchShown) -> str:
     board = shown.board
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
-        f"{numbers.score(board.score.estimate)} {evaluated(board.evaluation).where} "
+        f"{numbers.estimate(board.score)} {evaluated(board.evaluation).where} "
         f"({_CONFIDENCE} interval {numbers.bounds(board.score)}). This is "
         f"{_compared(board)} "
         f"the baseline (no features), which scores {numbers.score(board.baseline)}. "

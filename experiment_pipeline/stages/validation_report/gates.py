@@ -139,8 +139,8 @@ def _baseline_gate(score: MetricScore) -> Gate:
         metric,
         rule=(
             f"{BETTER_THAN_BASELINE}: {metric} is "
-            f"{numbers.score(score.interval.estimate)}, the baseline's is {baseline}. "
-            f"The difference is {numbers.score(difference.estimate)}, its {level} "
+            f"{numbers.estimate(score.interval)}, the baseline's is {baseline}. "
+            f"The difference is {numbers.estimate(difference)}, its {level} "
             f"interval{after_looks} {numbers.bounds(difference)}. Baseline plus "
             f"{_worse_end(metric)} bound must be {beyond} {baseline}"
         ),

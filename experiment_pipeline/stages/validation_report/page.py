@@ -243,7 +243,7 @@ def _in_words(report: ValidationReport) -> str:
         bounds = f" The {_CONFIDENCE} interval is {numbers.bounds(interval)}."
     return (
         f"{_decided(report)} {_named(report)} scores {report.metric} "
-        f"{numbers.score(interval.estimate)}{lower_is_better} on {report.rows:,} rows "
+        f"{numbers.estimate(interval)}{lower_is_better} on {report.rows:,} rows "
         f"of the {HOLD_OUT}, {used}.{bounds} The baseline (no features) scores "
         f"{baseline}: the model is {_beside_baseline(report)}."
     )
@@ -319,7 +319,7 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
     rows = [
         (
             named(score.metric, reweighted=reweighted),
-            numbers.score(score.interval.estimate),
+            numbers.estimate(score.interval),
             numbers.bounds(score.interval),
             numbers.score(score.baseline),
             numbers.interval(score.difference_to_baseline),

@@ -473,8 +473,9 @@ def _worse_than_on_test(spec: ExperimentSpec, loss: Interval) -> str:
         model = "compared with cross-validation, the final model scores"
     elif spec.split.by == "time":
         why = "drift and the optimism of the choice, which cannot be separated here"
+    size = numbers.estimate(loss).removeprefix("-")
     return (
-        f"{model} {spec.metric} {numbers.score(abs(loss.estimate))} worse on "
+        f"{model} {spec.metric} {size} worse on "
         f"validation ({numbers.bounds(loss)}): {why}"
     )
 

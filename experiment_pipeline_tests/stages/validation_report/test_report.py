@@ -569,7 +569,7 @@ def test_losses_of_a_target_in_small_units_are_no_zeros():
     )
     report = report_of(usage=Usage("roc_auc", 200, 5, ranked, (), 200))
     text = text_of(report).replace("\\", "")
-    assert "| rate | 3e-06 (2.7e-06 to 3.3e-06) | yes |" in text
+    assert "| rate | 3.0e-06 (2.7e-06 to 3.3e-06) | yes |" in text
     assert "| noise | 0.0000 (0.0000 to 0.0000) |" in text
 
 
