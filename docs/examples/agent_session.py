@@ -4,6 +4,7 @@ python docs/examples/agent_session.py life_expectancy
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,10 @@ PROPOSALS = {
 async def session(experiment: str) -> None:
     """Explore each proposal, and ask for the last that was better."""
     command = str(Path(sys.executable).with_name("experiment-pipeline"))
-    server = StdioServerParameters(command=command, args=["lab", experiment])
+    # By default a server gets no variable of its caller's but a few, such as PATH.
+    server = StdioServerParameters(
+        command=command, args=["lab", experiment], env=dict(os.environ)
+    )
     async with Client(stdio_client(server)) as client:
 
         async def ask(tool: str, **arguments: object) -> dict:

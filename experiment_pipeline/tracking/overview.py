@@ -189,7 +189,8 @@ def _scores(runs: Sequence[Row]) -> document.Cell:
         numbers.score(row["validation_score"]) for row in (scored[0], scored[-1])
     ]
     number = numbers.counted(len(scored), "run")
-    return _lines(f"{scored[-1]['metric']} {last}", f"{number}, from {first}")
+    before = f", from {first}" if len(scored) > 1 else ""
+    return _lines(f"{scored[-1]['metric']} {last}", number + before)
 
 
 def age_of(moment: datetime, now: datetime) -> str:

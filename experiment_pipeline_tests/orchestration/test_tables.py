@@ -160,6 +160,7 @@ def test_what_would_change_is_refused_by_name(frame: pd.DataFrame, message: str)
         to_parquet(frame)
 
 
+@pytest.mark.usefixtures("storage")
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("index", [ROWS, pd.RangeIndex(3, name="row_number")])
 def test_a_column_may_be_called_as_the_index_is(

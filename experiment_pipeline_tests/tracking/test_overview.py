@@ -89,6 +89,13 @@ def test_the_overview_has_a_row_per_experiment_that_needs_attention_first():
     assert names[1].startswith('<a href="aging/runs.html">aging</a>')
 
 
+def test_a_single_run_has_its_score_alone():
+    """There is no earlier score that it could come from."""
+    write_history("flight_delay", runs=1)
+    cells = row(table_of(overview_now()), "flight_delay 1 run")
+    assert cells["score over runs"] == "roc_auc 0.5900 1 run"
+
+
 def test_the_next_step_of_a_refused_run_is_its_first_reason(storage: Path):
     """It stands in the overview, with a link to the page of the run."""
     run = RunRecord("flight_delay", write_history(runs=2)[1])

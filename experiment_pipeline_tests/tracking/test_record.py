@@ -283,6 +283,7 @@ def test_the_page_of_lists_names_every_point_and_only_what_exists():
     assert set(re.findall(r"`experiment-pipeline (\w+)", page)) <= main.commands.keys()
 
 
+@pytest.mark.usefixtures("storage")
 def test_a_running_run_says_how_far_it_is():
     """Configurations done and seconds used, the best so far, and what stops next."""
     facts = {
