@@ -31,6 +31,7 @@ from experiment_pipeline.prediction.drift import model_profile
 from experiment_pipeline.reporting import run_record
 from experiment_pipeline.reporting.outcome import Check, Outcome
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
 from experiment_pipeline.stages.exported_model import export
@@ -142,11 +143,14 @@ def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
         run.warn_of_memory("data_analysis", raw_data.frame)
         prepared = prepared_rows(raw_data, run.named)
         run.store.prepared[spec.name, raw_data.digest] = prepared
-        analysis, rows = analyse_prepared(prepared, spec, run.named.dictionary)
+        dictionary = run.named.dictionary
+        analysis, rows = analyse_prepared(prepared, spec, dictionary)
         contents = {
             ANALYSIS: lambda: analysis.to_json().encode(),
             MARKDOWN: lambda: analysis_page.markdown_report(analysis, spec).encode(),
-            REPORT: lambda: analysis_page.report_html(analysis, rows, spec).encode(),
+            REPORT: lambda: analysis_page.report_html(
+                analysis, rows, spec, dictionary
+            ).encode(),
         }
         return Made(analysis, contents)
 
@@ -420,12 +424,14 @@ class _Judgement:
     board: Leaderboard
     champions: list[PublishedChampion]
     analysis: Mapping[str, Any]  # as written by the data analysis; empty: none
+    meanings: Mapping[str, Meaning]  # feature → what schema.yaml says about it
 
     def fingerprint(self, spec: ExperimentSpec) -> str:
         """Return the fingerprint of all inputs but the number of earlier looks."""
         champions = held_against(self.champions, self.board.fingerprint, spec.export)
         # The report's worst rows are looked up in the raw table by position.
         tables = (self.sets.test, self.validation.rows)
+        said = {name: meaning.said for name, meaning in self.meanings.items()}
         return fingerprint_of(
             board=board.board_digest(self.board),
             validation=self.validation.digest,
@@ -436,6 +442,7 @@ class _Judgement:
             set_aside=list(self.validation.origin.set_aside),
             version=STAGES[final.STAGE].version,
             **metric_sources(spec),
+            **({"meanings": said} if said else {}),
         )
 
 
@@ -468,6 +475,7 @@ def validation_report(
         board=leaderboard,
         champions=run.store.champions(spec) if compares else [],
         analysis={} if analysis is None else json.loads(analysis.read(ANALYSIS)),
+        meanings=run.named.dictionary.of_features(sets.features, spec.preparation),
     )
 
     def evaluate() -> Made:
@@ -540,7 +548,8 @@ def _evaluated(
         seconds_left=run.budget.countdown(),
     )
     notes = (*judgement.validation.origin.set_aside, *evaluation.report.notes)
-    return replace(evaluation, report=replace(evaluation.report, notes=notes))
+    report = replace(evaluation.report, notes=notes, meanings=judgement.meanings)
+    return replace(evaluation, report=report)
 
 
 def _recorded_look(

@@ -236,7 +236,7 @@ def _reported(
         ),
         warn=context.log.warning,
     )
-    reporter = DagsterReporter(context, spec.name, store.pages)
+    reporter = DagsterReporter(context, named, store.pages)
     settings = _settings_of(context, spec)
     with reported_to_the_user():
         named = with_schema(named)

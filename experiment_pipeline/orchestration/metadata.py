@@ -10,6 +10,8 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting import outcome as outcomes
+from experiment_pipeline.spec.schema import SENSITIVE, Meaning
+from experiment_pipeline.table.dictionary import NO_DICTIONARY, Dictionary
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking.server import REDIRECTED, USUAL, page_url
 
@@ -23,10 +25,14 @@ _DAGSTER_TYPES = {"boolean": "bool", "integer": "int", "float": "float"}
 
 
 def metadata_of(
-    facts: Mapping[str, outcomes.Fact], *, redirects: bool = False
+    facts: Mapping[str, outcomes.Fact],
+    dictionary: Dictionary = NO_DICTIONARY,
+    *,
+    redirects: bool = False,
 ) -> dict[str, Any]:
     """Return facts as Dagster's metadata, after links to the pages among them.
 
+    `dictionary` describes the columns of tables.
     `redirects`: Dagster's web server sends them on to wherever the reports run then.
     Else, without a running server, a link has the usual address, at which a later
     server will serve the page.
@@ -37,16 +43,17 @@ def metadata_of(
             if redirects:
                 url = f"{REDIRECTED}{urlsplit(url).path.lstrip('/')}"
             links[f"{name}_page"] = dg.MetadataValue.url(url)
-    return {**links, **{name: _shown(fact) for name, fact in facts.items()}}
+    shown = {name: _shown(fact, dictionary) for name, fact in facts.items()}
+    return {**links, **shown}
 
 
-def _shown(fact: outcomes.Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
+def _shown(fact: outcomes.Fact, dictionary: Dictionary) -> Any:  # noqa: PLR0911 - one kind of fact each
     match fact:
         case outcomes.Rows(frame):
             return _table(frame)
         case outcomes.ColumnTypes(frame):
             columns = [
-                dg.TableColumn(str(name), str(dtype))
+                _described(str(name), str(dtype), dictionary[str(name)])
                 for name, dtype in frame.dtypes.items()
             ]
             return dg.TableSchema(columns)
@@ -60,6 +67,13 @@ def _shown(fact: outcomes.Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
         case float():
             return numbers.rounded(fact) if math.isfinite(fact) else "undefined"
     return fact
+
+
+def _described(name: str, dtype: str, meaning: Meaning) -> dg.TableColumn:
+    tags = {key: "true" for key in SENSITIVE if getattr(meaning, key)}
+    if meaning.owner:
+        tags["owner"] = meaning.owner
+    return dg.TableColumn(name, dtype, meaning.in_words or None, tags=tags)
 
 
 def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:

@@ -24,6 +24,7 @@ from experiment_pipeline.reporting.outcome import Check, Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.processes import user_name
 from experiment_pipeline.storage.registry import RECORD
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.server import page_url
 
@@ -49,7 +50,7 @@ class DagsterReporter:
     """The `Reporter` of a Dagster step."""
 
     context: dg.AssetExecutionContext
-    experiment: str
+    named: NamedColumns
     # name → page of all runs; the store writes them when it ends the run
     pages: Mapping[str, Fact] = field(default_factory=dict)
     _versions: dict[dg.AssetKey, dict[str, str]] = field(default_factory=dict)
@@ -79,7 +80,7 @@ class DagsterReporter:
 
     def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Materialize configurations, each a partition of `trained_model`."""
-        models = dg.AssetKey([self.experiment, "trained_model"])
+        models = dg.AssetKey([self.named.spec.name, "trained_model"])
         with one_batch(self.context.instance):
             for key, outcome in outcomes:
                 self.materialized(models, outcome, partition=key)
@@ -127,7 +128,7 @@ class DagsterReporter:
     def _metadata(self, facts: Mapping[str, Fact]) -> dict[str, Any]:
         """Metadata whose links stay right if the server of the reports moves."""
         redirects = isinstance(self.context.instance, GuardedInstance)
-        return metadata_of(facts, redirects=redirects)
+        return metadata_of(facts, self.named.dictionary, redirects=redirects)
 
     def result(
         self, key: dg.AssetKey, outcome: Outcome, pages: Mapping[str, Fact] = _NO_FACTS

@@ -40,6 +40,7 @@ from experiment_pipeline.spec import Preparation
 from experiment_pipeline.statistics.importance import sampled_shapley
 from experiment_pipeline.statistics.scores import of_each_class
 from experiment_pipeline.table.coercion import as_text, value_as_text
+from experiment_pipeline.table.dictionary import NO_DICTIONARY, Dictionary
 from experiment_pipeline.table.kinds import UNSEEN_CATEGORY
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.table import slices
@@ -76,6 +77,7 @@ class Explanation:
     predicted: Predicted
     scale: str  # what the contributions of a row add up to
     method: str  # how contributions were computed
+    dictionary: Dictionary = NO_DICTIONARY  # of the delivered columns
 
     def strongest(self, most: int = 3) -> pd.DataFrame:
         """Return the predictions with `feature_1`, `value_1`, `contribution_1`,
@@ -108,10 +110,14 @@ class Explanation:
         for place, (column, value) in enumerate(parts.items()):
             cell = cells[str(column)]
             text = "missing" if pd.isna(cell) else value_as_text(cell)
-            name = plain(f"{column} = {text}")
+            meaning = self.dictionary[str(column)]
+            name = plain(f"{column} = {text} {meaning.unit or ''}".rstrip())
             names.append(name)
             color = SERIES[int(value < 0)]
-            bars.append(Mark(value, place, f"{name}: {value:.4g}", color=color))
+            label = f"{name}: {value:.4g}"
+            if meaning.in_words:
+                label += f" ({plain(meaning.in_words)})"
+            bars.append(Mark(value, place, label, color=color))
         start, end = numbers.score(row[BASE]), numbers.score(row.sum())
         plot = Plot(
             Axis("contribution"), Axis(names=names, downwards=True), [Bars(bars)]

@@ -60,6 +60,11 @@ from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, storage_root, streamed
 from experiment_pipeline.storage.records import from_json, now
 from experiment_pipeline.storage.registry import Registry, find_model
+from experiment_pipeline.table.dictionary import (
+    NO_DICTIONARY,
+    Dictionary,
+    dictionary_of,
+)
 from experiment_pipeline.table.intervals import INTERVALS, Calibrated
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import column_schemas, for_prediction, load_schema
@@ -104,6 +109,7 @@ class Model:
     coverage: float | None = None
     # of features and predictions; None in older versions
     profile: DataProfile | None = None
+    dictionary: Dictionary = NO_DICTIONARY
 
     @property
     def _title(self) -> str:
@@ -279,7 +285,8 @@ class Model:
         """
         prepared = list[pd.DataFrame]()
         predicted = self._predicted(rows, prepared.append)
-        return self._explainer.explanation(rows, pd.concat(prepared), predicted)
+        explained = self._explainer.explanation(rows, pd.concat(prepared), predicted)
+        return replace(explained, dictionary=self.dictionary)
 
     def what_if(self, row: pd.DataFrame, /, **changed: Any) -> Explanation:
         """Explain a delivered row as it is and with other values.
@@ -612,11 +619,13 @@ def _verified(
     profile = None
     if versions.PROFILE in files:
         profile = profile_from(exported.read(versions.PROFILE), source)
+    schema_text = exported.read(versions.SCHEMA).decode()
     model = Model(
         name=source,
         pipeline=pipeline,
         reading=reading,
-        schema=load_schema(exported.read(versions.SCHEMA).decode()),
+        schema=load_schema(schema_text),
+        dictionary=dictionary_of(schema_text),
         signature=signature,
         examples=delivered.example_rows(example, signature),
         scored=_scored(exported),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 
 if TYPE_CHECKING:
@@ -340,6 +341,18 @@ def first_rows(
         count = numbers.counted(len(rows) - most, f"more {what}")
         blocks.append(Paragraph(f"And {count}."))
     return blocks
+
+
+def with_meanings(table: TableBlock, meanings: Mapping[str, Meaning]) -> TableBlock:
+    """Return a table with what the columns mean that its first cells name."""
+    words = [
+        meanings[str(row[0])].in_words if str(row[0]) in meanings else ""
+        for row in table.rows
+    ]
+    if not any(words):
+        return table
+    rows = [(*row, word) for row, word in zip(table.rows, words, strict=True)]
+    return replace(table, header=(*table.header, "meaning"), rows=rows)
 
 
 def sets_table(sets: Iterable[tuple[str, int, str]]) -> TableBlock:

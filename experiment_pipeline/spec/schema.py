@@ -187,6 +187,7 @@ def _both_notations(raw: Any) -> Any:
 ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
 
 
+SENSITIVE = ("personal", "protected")
 AT_PREDICTION, NEVER = "at prediction", "never"
 
 
@@ -224,6 +225,11 @@ class Meaning(Words):
     )
 
     @property
+    def said(self) -> Settings:
+        """What somebody wrote about it: key → value."""
+        return self.stated(Meaning.model_fields.keys() & self.model_fields_set)
+
+    @property
     def in_words(self) -> str:
         """`Weight of the animal, in g`; empty: nothing is said."""
         text = (self.description or self.title or "").strip().rstrip(".")
@@ -234,7 +240,7 @@ class Meaning(Words):
     @property
     def sensitive(self) -> str:
         """`personal`, `protected`, or both; empty: it is neither."""
-        return " and ".join(k for k in ("personal", "protected") if getattr(self, k))
+        return " and ".join(key for key in SENSITIVE if getattr(self, key))
 
     @property
     def when_late(self) -> str:

@@ -50,7 +50,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        version=17,
+        version=18,
         peak_per_byte=0.5,
         takes=("raw_data",),
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
@@ -142,7 +142,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=27,
+        version=28,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

@@ -42,16 +42,19 @@ class Dictionary:
     def of_features(
         self, features: Iterable[str], preparation: Preparation
     ) -> dict[str, Meaning]:
-        """Return feature → meaning; a part of a date has the date's,
-        where nothing else is said of it.
+        """Return feature → meaning, of those that it knows; a part of a date has the
+        date's, where nothing else is said about the part.
         """
-        meanings = {feature: self[feature] for feature in features}
-        for date, parts in preparation.calendar.items():
-            for part in calendar_columns(date, *parts):
-                if part in meanings:
-                    own = meanings[part]
-                    said = {key: getattr(own, key) for key in own.model_fields_set}
-                    meanings[part] = self[date].model_copy(update=said)
+        dates = {
+            part: date
+            for date, parts in preparation.calendar.items()
+            for part in calendar_columns(date, *parts)
+        }
+        meanings = dict[str, Meaning]()
+        for feature in features:
+            said = self[dates.get(feature, feature)].said | self[feature].said
+            if said:
+                meanings[feature] = Meaning.model_validate(said)
         return meanings
 
 

@@ -597,6 +597,11 @@ def _data(run: Decided) -> Iterator[document.Block]:
     if not run.summary.table:
         yield document.Paragraph("The table was not read in this run.")
         return
+    sensitive = (
+        finding["evidence"]
+        for finding in run.rows["findings"]
+        if finding["code"] == "sensitive_features"
+    )
     yield document.facts(
         {
             "table": row["data_url"],
@@ -605,6 +610,7 @@ def _data(run: Decided) -> Iterator[document.Block]:
             "last changed (UTC)": numbers.moment(row["data_modified_at"]),
             "rejected": run.summary.rejected,
             "verdict": run.summary.verdict,
+            "personal or protected": next(sensitive, None),
         }
     )
     if reasons := row["rejection_reasons"]:

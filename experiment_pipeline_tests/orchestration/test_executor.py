@@ -117,7 +117,7 @@ def test_the_decision_of_a_parent_is_not_shown(instance):
 def be_cancelled(context: dg.AssetExecutionContext) -> None:
     spec, record = scenario.spec(), RunRecord("clinic", context.run.run_id)
     store = FileStore(spec, run=record, started=RunFacts(), warn=context.log.warning)
-    reporter = DagsterReporter(context, "clinic", store.pages)
+    reporter = DagsterReporter(context, NamedColumns(scenario.spec(), ""), store.pages)
     with Run(NamedColumns(spec, ""), store, reporter).at_work("search"):
         context.instance.report_run_canceling(context.run)
         if said := context.op_execution_context.op_config["said"]:

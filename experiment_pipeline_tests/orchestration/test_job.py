@@ -74,7 +74,7 @@ def defined(code_version: str) -> dg.Definitions:
     )
     def training(context: dg.AssetExecutionContext):
         outcome = Outcome(facts={}, version="model")
-        reporter = DagsterReporter(context, "clinic")
+        reporter = DagsterReporter(context, NamedColumns(scenario.spec(), ""))
         reporter.materialized(dg.AssetKey("trained_model"), outcome, "linear")
         yield from ()
 
@@ -115,7 +115,9 @@ def test_what_the_launchpad_changes_is_for_one_run():
     def stage(
         spent: float = 0.0, seconds: float = 60.0, workers: int | None = None
     ) -> Run:
-        reporter = DagsterReporter(dg.build_asset_context(), "clinic")
+        reporter = DagsterReporter(
+            dg.build_asset_context(), NamedColumns(scenario.spec(), "")
+        )
         budget = RunBudget(seconds, lambda: spent)
         return Run(named, Store(spec), reporter, budget, workers=workers)
 

@@ -28,6 +28,7 @@ from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.statistics.importance import sampled_shapley
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.dictionary import dictionary_of
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
@@ -315,3 +316,14 @@ def test_an_explanation_is_shown_in_a_notebook():
     assert repr(chart) == f"{chart.title}: {chart.alt}"
     assert chart._repr_html_().startswith('<iframe sandbox="allow-scripts"')
     assert "<i>" not in table + chart._repr_html_()
+
+
+def test_a_chart_of_contributions_says_units_and_meanings():
+    """Beside the value and beside the bar, where the dictionary knows them."""
+    words = "columns: {distance: {description: Way, unit: miles}}"
+    explained = model("linear", "binary").explain(rows(1))
+    told = replace(explained, dictionary=dictionary_of(words))
+    marks = [chart.plot().option["series"][0]["marks"] for chart in (explained, told)]
+    texts = [" ".join(str(mark) for mark in bars) for bars in marks]
+    assert [text.count(" miles: ") for text in texts] == [0, 1]
+    assert "(Way, in miles)" in texts[1]

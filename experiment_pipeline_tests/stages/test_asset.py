@@ -18,14 +18,22 @@ from experiment_pipeline.reporting.outcome import (
     Outcome,
     Rows,
 )
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline_tests import scenario
 
 EVIL = "<script>alert(1)</script> [x](http://evil)"
 KEY = dg.AssetKey(["flights", "stage"])
+SCHEMA = """\
+columns:
+  n: {description: Orders, unit: pieces, owner: sales, personal: true, protected: true}
+  x: {known: never}
+"""
+NAMED = NamedColumns(scenario.spec(), SCHEMA)
 
 
 def reported(outcome: Outcome) -> dg.MaterializeResult:
     """The result of an outcome."""
-    return DagsterReporter(dg.build_asset_context(), "clinic").result(KEY, outcome)
+    return DagsterReporter(dg.build_asset_context(), NAMED).result(KEY, outcome)
 
 
 def shown(fact: Fact) -> object:
@@ -70,10 +78,19 @@ def test_a_table_keeps_its_names_and_says_what_its_columns_are():
     ]
     assert table.records[1].data == {"n": 2, "x": None, "b": False, "7": None}
     assert len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == MOST_ROWS
-    assert [column.type for column in shown(ColumnTypes(frame)).columns][:2] == [
-        "int64",
-        "float64",
-    ]
+    types = shown(ColumnTypes(frame))
+    assert isinstance(types, dg.TableSchema)
+    assert [column.type for column in types.columns][:2] == ["int64", "float64"]
+
+
+def test_columns_say_what_the_dictionary_knows_of_them():
+    """Dagster's catalogue shows the meaning, and filters by its tags."""
+    types = shown(ColumnTypes(pd.DataFrame({"n": [1], "x": [0.5]})))
+    assert isinstance(types, dg.TableSchema)
+    n, x = types.columns
+    assert n.description == "Orders, in pieces"
+    assert n.tags == {"personal": "true", "protected": "true", "owner": "sales"}
+    assert (x.description, x.tags) == (None, {})
 
 
 def test_a_check_says_what_it_failed_of():

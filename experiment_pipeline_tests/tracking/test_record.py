@@ -25,6 +25,9 @@ from experiment_pipeline.reporting.run_record import (
     SetRow,
 )
 from experiment_pipeline.spec.operation import Statements
+from experiment_pipeline.stages.data_analysis.findings.dictionary import (
+    SensitiveFeatures,
+)
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.tracking import run_pages
@@ -176,6 +179,15 @@ def test_findings_are_counted_in_words(severities: list[str], words: str):
     ]
     history.write_run("found", *findings, **NO_GO)
     assert words in record_of("found")["From table to decision"]
+
+
+def test_personal_and_protected_features_stand_in_the_record():
+    """However many other findings there are."""
+    others = [history.finding_row(code=f"code_{place}") for place in range(20)]
+    evidence = "1 feature, says schema.yaml: sex (protected)."
+    last = history.finding_row(code=SensitiveFeatures.code, evidence=evidence)
+    history.write_run("found", *others, last, **NO_GO)
+    assert f"| personal or protected | {evidence} |" in record_of("found")["Data"]
 
 
 def test_names_from_data_stay_texts():

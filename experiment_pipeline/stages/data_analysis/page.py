@@ -24,6 +24,7 @@ from experiment_pipeline.reporting.outcome import (
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.reading import to_yaml
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.data_analysis import pictures
 from experiment_pipeline.stages.data_analysis.analysis import (
     DataAnalysis,
@@ -38,6 +39,7 @@ from experiment_pipeline.stages.data_analysis.findings.probe import (
 )
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.dictionary import NO_DICTIONARY, Dictionary
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.table import plain_rows
 
@@ -115,14 +117,18 @@ def markdown_report(analysis: DataAnalysis, spec: ExperimentSpec) -> str:
 
 
 def report_html(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
+    analysis: DataAnalysis,
+    frame: pd.DataFrame,
+    spec: ExperimentSpec,
+    dictionary: Dictionary = NO_DICTIONARY,
 ) -> str:
     """Render the page; `analysis` is of this very frame."""
+    meanings = dictionary.of_features(map(str, frame.columns), spec.preparation)
     sections = (
         _summary(analysis, spec),
         _findings(analysis, spec, frame),
-        _table(analysis, frame, spec),
-        _skills(analysis, spec),
+        _table(analysis, frame, spec, meanings),
+        _skills(analysis, spec, meanings),
         _silent_rules(analysis),
     )
     page = document.Document(_title(spec), sections)
@@ -238,7 +244,9 @@ def _silent_rules(analysis: DataAnalysis) -> document.Section:
     return document.Section(title, (table,), folded=True)
 
 
-def _skills(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
+def _skills(
+    analysis: DataAnalysis, spec: ExperimentSpec, meanings: Mapping[str, Meaning]
+) -> document.Section:
     strongest = analysis.associations[:_MOST_ASSOCIATIONS]
     meaning = (
         f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not "
@@ -246,12 +254,16 @@ def _skills(analysis: DataAnalysis, spec: ExperimentSpec) -> document.Section:
     )
     rows = [(a.column, pictures.bar(a.skill)) for a in strongest]
     table = document.TableBlock(("feature", "skill"), rows)
+    table = document.with_meanings(table, meanings)
     title = "Features that predict the target alone"
     return document.Section(title, (document.Paragraph(meaning), table), folded=True)
 
 
 def _table(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
+    analysis: DataAnalysis,
+    frame: pd.DataFrame,
+    spec: ExperimentSpec,
+    meanings: Mapping[str, Meaning],
 ) -> document.Section:
     """A row for each of the first columns and the target, and the first rows."""
     features = [column for column in frame.columns if column != spec.target]
@@ -266,7 +278,7 @@ def _table(
     rows = tuple(_column(sample[name]) for name in columns)
     blocks = (
         document.Paragraph(extent),
-        document.TableBlock(header, rows),
+        document.with_meanings(document.TableBlock(header, rows), meanings),
         document.Paragraph("The first of these rows:"),
         document.rows_table(plain_rows(sample.head(_FIRST_ROWS))),
     )

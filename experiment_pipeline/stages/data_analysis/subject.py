@@ -77,7 +77,7 @@ class Subject:
 
     @cached_property
     def meanings(self) -> dict[str, Meaning]:
-        """What the dictionary says about each feature."""
+        """Feature → what the dictionary says about it."""
         return self.dictionary.of_features(self.features, self.spec.preparation)
 
     @cached_property

@@ -18,6 +18,7 @@ from experiment_pipeline.reporting.document import (
     Document,
     Paragraph,
     Section,
+    first_rows,
     gates_table,
     scores_table,
     sets_table,
@@ -189,6 +190,13 @@ def _data(spec: ExperimentSpec, model: EvaluatedModel) -> Section:
         Paragraph(text),
         sets_table((part.name, part.rows, part.digest) for part in model.sets),
     ]
+    if meanings := model.report.meanings:
+        told = [
+            (name, meaning.in_words, meaning.sensitive, meaning.owner or "")
+            for name, meaning in meanings.items()
+        ]
+        header = ("feature", "meaning", "personal or protected", "owner")
+        blocks += first_rows(header, told, SHOWN_COLUMNS, "feature in schema.yaml")
     if spec.exclude:
         shown = redacted(list(spec.exclude.items()))[:SHOWN_COLUMNS]
         blocks += [

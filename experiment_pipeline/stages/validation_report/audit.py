@@ -3,7 +3,7 @@ and as a section.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
@@ -14,6 +14,7 @@ from experiment_pipeline.reporting.document import (
     TableBlock,
 )
 from experiment_pipeline.reporting.run_record import AuditRow
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.statistics.groups import (
     FEWEST_CLUSTERS,
@@ -88,19 +89,46 @@ def interval_of(row: AuditRow | None) -> Interval:
     return Interval(row.value, row.low, row.high)
 
 
-def section(audit: Sequence[AuditRow]) -> Iterator[Section]:
-    """Yield the section of the report; nothing where no column is audited."""
+def section(
+    audit: Sequence[AuditRow], meanings: Mapping[str, Meaning]
+) -> Iterator[Section]:
+    """Yield the section of the report; nothing where no column is audited, and no
+    feature is personal or protected.
+    """
+    blocks = [*_sensitive(audit, meanings), *_audited(audit)]
+    if blocks:
+        yield Section("Audit by groups", blocks)
+
+
+def _sensitive(
+    audit: Sequence[AuditRow], meanings: Mapping[str, Meaning]
+) -> Iterator[Block]:
+    """Personal and protected features, and whether their groups are compared."""
+    audited = {row.column_name for row in audit}
+    rows = [
+        (name, meaning.sensitive, "yes" if name in audited else "no")
+        for name, meaning in meanings.items()
+        if meaning.sensitive
+    ]
+    if rows:
+        header = ("feature that the model uses", "is", "its groups are compared")
+        yield TableBlock(header, rows)
+
+
+def _audited(audit: Sequence[AuditRow]) -> Iterator[Block]:
     if not audit:
         return
     measures = dict.fromkeys(row.measure.rpartition(": ")[2] for row in audit)
-    meanings = [f"{name}: {MEANINGS[name]}." for name in measures if name in MEANINGS]
+    definitions = [
+        f"{name}: {MEANINGS[name]}." for name in measures if name in MEANINGS
+    ]
     by_column: dict[str, list[AuditRow]] = {}
     for row in audit:
         by_column.setdefault(row.column_name, []).append(row)
-    tables = []
+    yield Bullets(definitions)
     for column, rows in by_column.items():
-        tables.append(_groups_table(column, rows))
-        tables.append(_comparisons(column, rows))
+        yield _groups_table(column, rows)
+        yield _comparisons(column, rows)
     how = (
         "A difference is the highest group minus the lowest, a ratio the lowest "
         "divided by the highest; equalized_odds is the worse of true and false "
@@ -115,8 +143,8 @@ def section(audit: Sequence[AuditRow]) -> Iterator[Section]:
         "rates and calibration cannot all be equal (Chouldechova 2017). Not "
         "significant is not equal: see the upper bound."
     )
-    blocks = (Bullets(meanings), *tables, Paragraph(how), Paragraph(limits))
-    yield Section("Audit by groups", blocks)
+    yield Paragraph(how)
+    yield Paragraph(limits)
 
 
 def _is_comparison(row: AuditRow) -> bool:

@@ -26,6 +26,7 @@ from experiment_pipeline.reporting.document import (
     evidence_sections,
     first_rows,
     rows_table,
+    with_meanings,
 )
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import (
@@ -206,7 +207,7 @@ def _of_model(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     yield _segments(report)
     yield from _horizons(report)
     yield _coverage(report)
-    yield from audit.section(report.audit)
+    yield from audit.section(report.audit, report.meanings)
 
 
 def _beside(report: ValidationReport) -> Iterator[Section]:
@@ -602,7 +603,9 @@ def _features(report: ValidationReport) -> Section:
         "information both look unimportant."
     )
     header = ("feature", f"{usage.metric} lost", "significant")
-    table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")
+    all_rows = with_meanings(TableBlock(header, rows), report.meanings)
+    more = "feature in report.json"
+    table = first_rows(all_rows.header, all_rows.rows, _MOST_FEATURES, more)
     return _section(title, text, *table)
 
 

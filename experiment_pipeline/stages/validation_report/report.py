@@ -8,7 +8,7 @@ even the threshold was chosen on test rows.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow, EvidenceRow
 from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.leaderboard.notes import (
     cluster_in_words,
     weights_in_words,
@@ -191,6 +192,8 @@ class ValidationReport(Examination):
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
     evidence: tuple[EvidenceRow, ...] = ()  # for a referee; it decides nothing
+    # feature → what schema.yaml says about it
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         failed = ""

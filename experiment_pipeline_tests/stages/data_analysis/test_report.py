@@ -7,6 +7,7 @@ import yaml
 
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis
 from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
+from experiment_pipeline.table.dictionary import dictionary_of
 from experiment_pipeline_tests.stages.data_analysis import tables
 
 MARKUP = "<script>alert(1)</script>"
@@ -42,6 +43,18 @@ def test_the_verdict_comes_first_and_the_table_last(report):
     ] == []
     assert "100 of 400 rows" in page
     assert "10 of 10 columns" in page
+
+
+def test_columns_are_explained_where_the_dictionary_knows_them():
+    """In the table of columns and beside their skill; escaped as any text."""
+    words = "columns: {x: {description: 'Way <b>', unit: km}, z: {known: never}}"
+    analysis = tables.analysed(tables.table(), words)
+    pages = [
+        report_html(analysis, tables.table(), tables.experiment(), dictionary_of(text))
+        for text in ("", words)
+    ]
+    assert [page.count("Way &lt;b&gt;, in km") for page in pages] == [0, 2]
+    assert [page.count(">meaning</th>") for page in pages] == [0, 2]
 
 
 def test_names_and_values_are_shown_and_never_run(report):

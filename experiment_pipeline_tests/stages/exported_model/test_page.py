@@ -1,9 +1,12 @@
 """The model card: complete as data, harmless as text, and its code runs."""
 
+from dataclasses import replace
+
 import pytest
 
 from experiment_pipeline.prediction.rows import Signature
 from experiment_pipeline.reporting.document import Bullets, Code, Document, render
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.exported_model.page import build_card
 from experiment_pipeline_tests import exported
 
@@ -40,6 +43,21 @@ def test_a_card_says_what_a_reader_needs():
         "Files",
         "Files that a git commit of the version leaves out",
     ]
+
+
+def test_the_card_says_what_the_features_mean_and_whom_they_concern():
+    """Only where the dictionary knows something."""
+    words = {"description": "How far it flies", "unit": "miles", "owner": "operations"}
+    meanings = {"distance": Meaning(**words), "age": Meaning(personal=True)}
+    plain = exported.accepted()
+    told = replace(plain, report=replace(plain.report, meanings=meanings))
+    written = [
+        render(build_card(exported.make_spec(), model, SIGNATURE, {}, {}))
+        for model in (plain, told)
+    ]
+    row = "| distance | How far it flies, in miles |  | operations |"
+    assert [row in text for text in written] == [False, True]
+    assert "| age |  | personal |  |" in written[1]
 
 
 def test_the_card_holds_scores_threshold_looks_limits_and_origin_without_secrets():

@@ -13,6 +13,7 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.reporting.run_record import AuditRow
+from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.validation_report import effects
 from experiment_pipeline.stages.validation_report.audit import section
 from experiment_pipeline.stages.validation_report.gates import (
@@ -357,7 +358,7 @@ def test_what_is_not_decided_is_a_condition():
     """Too few rows block nothing and are said; a failed gate refuses; no key,
     no gate.
     """
-    assert [*audit_gates(spec_of(), ()), *section(report_of().audit)] == []
+    assert [*audit_gates(spec_of(), ()), *section((), {})] == []
     spec = spec_of(audit=RATIO)
     report = report_of(spec)
     assert report.accepted
@@ -367,6 +368,25 @@ def test_what_is_not_decided_is_a_condition():
     refused = report_of(spec, audit=(row("selection_rate_ratio", 0.4, 0.6),))
     assert [gate.metric for gate in refused.failed_gates] == ["selection_rate_ratio"]
     assert ValidationReport.from_json(refused.to_json()) == refused
+
+
+def test_personal_and_protected_features_are_named_with_or_without_an_audit():
+    """And whether their groups are compared, so that a gap is seen."""
+    meanings = {
+        "sex": Meaning(protected=True),
+        "age": Meaning(personal=True, protected=True),
+        "distance": Meaning(unit="miles"),
+    }
+    audit = (row("selection_rate_ratio", 0.4, 0.6),)
+    told = [section(audited, meanings) for audited in ((), audit)]
+    tables = [next(iter(one)).blocks[0] for one in told]
+    assert [table.rows[0] for table in tables] == [
+        ("sex", "protected", "no"),
+        ("sex", "protected", "yes"),
+    ]
+    assert tables[0].rows[1:] == [("age", "personal and protected", "no")]
+    report = replace(report_of(), meanings=meanings)
+    assert ValidationReport.from_json(report.to_json()) == report
 
 
 def test_a_refused_audit_is_explained_on_the_page():
