@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from experiment_pipeline import errors
@@ -25,7 +25,7 @@ from experiment_pipeline.intake.sources import (
     modified_at,
     read_source,
 )
-from experiment_pipeline.intake.validation import ValidatedRows, validate
+from experiment_pipeline.intake.validation import ValidatedRows, examine
 from experiment_pipeline.prediction.champions import PublishedChampion, held_against
 from experiment_pipeline.prediction.drift import model_profile
 from experiment_pipeline.reporting import run_record
@@ -70,7 +70,10 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, as_eva
 from experiment_pipeline.stages.split_sets import page as sets_page
 from experiment_pipeline.stages.split_sets.sets import SetTable, split
 from experiment_pipeline.stages.validated_data import changes as data_changes
+from experiment_pipeline.stages.validated_data import issues_page
 from experiment_pipeline.stages.validated_data import page as rows_page
+from experiment_pipeline.stages.validated_data.issues import CheckedRows, Delivery
+from experiment_pipeline.stages.validated_data.issues_page import IssuesReport
 from experiment_pipeline.stages.validation_report import final_evaluation as final
 from experiment_pipeline.stages.validation_report import page as report_page
 from experiment_pipeline.stages.validation_report.final_evaluation import (
@@ -136,15 +139,17 @@ def raw_data(run: Run) -> Outcomes:
 
 
 def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
-    """Analyse the prepared rows; computations on the target use no validation row."""
+    """Analyse the prepared rows; computations on the target use no validation row.
+
+    The rows are also checked here: who delivers them must hear of it after `no go`.
+    """
     spec = run.part("data_analysis")
+    prepared = cache(partial(prepared_rows, raw_data, run.named))
 
     def analyse() -> Made:
         run.warn_of_memory("data_analysis", raw_data.frame)
-        prepared = prepared_rows(raw_data, run.named)
-        run.store.prepared[spec.name, raw_data.digest] = prepared
         dictionary = run.named.dictionary
-        analysis, rows = analyse_prepared(prepared, spec, dictionary)
+        analysis, rows = analyse_prepared(prepared(), spec, dictionary)
         contents = {
             ANALYSIS: lambda: analysis.to_json().encode(),
             MARKDOWN: lambda: analysis_page.markdown_report(analysis, spec).encode(),
@@ -156,13 +161,74 @@ def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
 
     fingerprint = analysis_fingerprint(raw_data.digest, run.named)
     stored = run.store.reused_or_made("data_analysis", fingerprint, analyse, run.log)
+    analysis = json.loads(stored.read(ANALYSIS))
     outcome = analysis_page.outcome(
-        json.loads(stored.read(ANALYSIS)),
+        analysis,
         spec.target,
         stored.read(MARKDOWN).decode(),
         stored.path(REPORT),
     )
-    return {"data_analysis": replace(outcome, version=fingerprint)}
+    checked = _checked_rows(run, raw_data, prepared())
+    run.store.checked[spec.name, raw_data.digest] = checked
+    return {
+        # first, because `no go` ends the run
+        "data_issues": _data_issues(run, raw_data, checked, analysis["findings"]),
+        "data_analysis": replace(outcome, version=fingerprint),
+    }
+
+
+def _checked_rows(run: Run, raw: RawTable, prepared: PreparedTable) -> CheckedRows:
+    """Check each prepared row against the schema, and compare them with earlier ones.
+
+    Raises as `examine`.
+    """
+    schema = shared_schema(run.named.schema_text, run.named.schema_path)
+    rows = examine(raw.frame, prepared, schema, run.spec)
+    compared = data_changes.ComparedData()
+    if run.store.profiles is not None and len(rows.validated):
+        compared = data_changes.against_the_accepted(run.spec, rows, run.log.warning)
+    return CheckedRows(prepared, rows, compared)
+
+
+def _data_issues(
+    run: Run,
+    raw: RawTable,
+    checked: CheckedRows,
+    findings: Sequence[Mapping[str, Any]],
+) -> Outcome:
+    """Return what the owner of the data can correct, and what is gone since the run
+    before.
+    """
+    earlier = run.store.earlier_issues(raw.digest)
+    delivery = Delivery(
+        raw.frame,
+        checked,
+        {f["code"]: f for f in findings if f["outcome"] == "found"},
+        run.spec,
+        personal={n for n in raw.frame.columns if run.named.dictionary[n].personal},
+        earlier=earlier,
+    )
+    report = IssuesReport(
+        run.spec.name,
+        run.spec.shown_source,
+        delivery.issues(),
+        delivery.to_check(),
+        earlier,
+    )
+
+    def make() -> Made:
+        return Made(
+            report, {issues_page.PAGE: report.page, issues_page.CSV: report.csv}
+        )
+
+    stored = run.store.reused_or_made("data_issues", report.fingerprint, make, run.log)
+    return issues_page.outcome(
+        report,
+        page=stored.path(issues_page.PAGE),
+        csv=stored.path(issues_page.CSV),
+        run_id=run.store.run_id,
+        now=datetime.now(UTC),
+    )
 
 
 def analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
@@ -192,17 +258,14 @@ def validated_data(run: Run, raw_data: RawTable) -> Outcomes:
     spec = run.spec
     raw = raw_data.frame
     run.warn_of_memory("validated_data", raw)
-    prepared = run.store.prepared.pop((spec.name, raw_data.digest), None)
-    if prepared is None:
-        prepared = prepared_rows(raw_data, run.named)
-    schema = shared_schema(run.named.schema_text, run.named.schema_path)
-    rows = validate(raw, prepared, schema, spec)
+    checked = run.store.checked.pop((spec.name, raw_data.digest), None)
+    if checked is None:
+        checked = _checked_rows(run, raw_data, prepared_rows(raw_data, run.named))
+    prepared = checked.prepared
+    compared = checked.compared
+    rows = checked.rows.some_left()
     run.store.keep("validated_data", rows)
-
-    compared = data_changes.ComparedData()
     profiles = run.store.profiles
-    if profiles is not None:
-        compared = data_changes.against_the_accepted(spec, rows, run.log.warning)
     within_limit = rows_page.within_limit(rows, compared.previous_rate, spec)
     if profiles is not None and within_limit.passed:
         # Only then: else the rate of a second try would no longer be an increase.

@@ -6,7 +6,7 @@ know which of the two stores it has.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -14,6 +14,7 @@ from logging import Logger
 from pathlib import Path
 from typing import Any, TypeVar
 
+from experiment_pipeline.errors import StorageError, UnknownRun
 from experiment_pipeline.experiment.sql import publish
 from experiment_pipeline.prediction.champions import PublishedChampion, find_champions
 from experiment_pipeline.reporting.outcome import Fact, Outcome
@@ -30,6 +31,7 @@ from experiment_pipeline.stages.search.results import (
     TrainedModelStore,
 )
 from experiment_pipeline.stages.validated_data.changes import DataProfiles
+from experiment_pipeline.stages.validated_data.issues import CheckedRows, Earlier
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage.entries import (
     Entry,
@@ -46,8 +48,7 @@ from experiment_pipeline.storage.registry import (
 )
 from experiment_pipeline.storage.run_code import RunCode, run_code
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.preparation import PreparedTable
-from experiment_pipeline.tracking import run_pages
+from experiment_pipeline.tracking import questions, run_pages
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import restore_versions
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -104,9 +105,9 @@ class Store:
     spec: ExperimentSpec
     trained: ModelsInMemory = field(default_factory=ModelsInMemory)
     results: dict[str, Any] = field(default_factory=dict)  # stage → what it computed
-    # experiment and digest of the raw table → its prepared rows: the data analysis
+    # experiment and digest of the raw table → its checked rows: the data analysis
     # hands them on to the validation of the same run
-    prepared: dict[tuple[str, str], PreparedTable] = field(default_factory=dict)
+    checked: dict[tuple[str, str], CheckedRows] = field(default_factory=dict)
     # of earlier runs: profiles of tables, searches, scores on test rows, looks at
     # validation sets; None: no history
     profiles: DataProfiles | None = None
@@ -124,6 +125,15 @@ class Store:
     def page(self) -> str:
         """The address of the run's page, also while it runs; empty: it has none."""
         return ""
+
+    @property
+    def run_id(self) -> str:
+        """The id under which the run is recorded; empty: it is not."""
+        return ""
+
+    def earlier_issues(self, digest: str) -> Earlier:
+        """What earlier runs recorded of issues in the data; `digest`: of the table."""
+        return Earlier()
 
     def recorded(self, stage: str, named: NamedColumns) -> AbstractContextManager[None]:
         """Record the start, cost and error of a stage's work."""
@@ -228,6 +238,33 @@ class FileStore(ExplorationStore):
         """The address of the run's page; without a server its place."""
         place = str(run_pages.folder_of(self.run, storage_root()) / "index.html")
         return page_url(place) or place
+
+    @property
+    def run_id(self) -> str:
+        """The run's id in the database."""
+        return self.run.run_id
+
+    def earlier_issues(self, digest: str) -> Earlier:
+        """Read the issues of the last run that looked for some, the last interval, and
+        the worst rows of the last report.
+        """
+        last = partial(questions.last_other, self.run.experiment, self.run.run_id)
+        found = Earlier({})
+        for run in last("data_issues"):
+            rows = questions.plain_rows_of("data_issues", run)
+            issues = {row["code"]: row for row in rows}
+            same_table = run["data_digest"] == digest
+            found = replace(
+                found, issues=issues, run=run["run_id"], same_table=same_table
+            )
+        for run in last("test_low"):
+            if run["metric"] == self.spec.metric:
+                found = replace(found, width=run["test_high"] - run["test_low"])
+        for run in last("validation_score"):
+            with suppress(UnknownRun, StorageError):
+                worst = questions.predicted_rows(run)
+                found = replace(found, worst=worst, worst_run=run["run_id"])
+        return found
 
     @contextmanager
     def recorded(self, stage: str, named: NamedColumns) -> Iterator[None]:

@@ -5,7 +5,7 @@ breaks, never both.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,8 @@ class ValidatedData:
     `reasons` are why rows are rejected, the most frequent first; a row counts for each.
     `notes` say what was left out, filled or tolerated. `set_aside` is the class (k,) of
     each rejected row whose only fault is that its class is too rare; `tolerated` what
-    the schema counts, in the same order for any rows of the same columns.
+    the schema counts, in the same order for any rows of the same columns. `broken` are
+    the broken rules, by the positions of their rows.
     """
 
     validated: pd.DataFrame
@@ -98,6 +99,7 @@ class ValidatedData:
     notes: tuple[str, ...] = ()
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
     tolerated: tuple[Counted, ...] = ()
+    broken: tuple[Broken, ...] = ()
 
     def __repr__(self) -> str:
         return f"<ValidatedData: {self.in_words}>"
@@ -109,6 +111,12 @@ class ValidatedData:
         rejected = len(self.rejected) - len(self.set_aside)
         share = numbers.share(self.rejection_rate)
         return f"{rejected:,} of {numbers.counted(rows, 'row')} ({share}) are rejected"
+
+    def some_left(self) -> Self:
+        """Return itself; DataError: all rows are rejected."""
+        if self.validated.empty:
+            raise no_rows_left(len(self.rejected), self.reasons)
+        return self
 
     def to_split(
         self,
@@ -146,11 +154,23 @@ def validate(
     spec: ExperimentSpec | None = None,
     validation: Validation | None = None,
 ) -> ValidatedData:
+    """Do what `examine` does; DataError: no row is left, without a `validation`."""
+    examined = examine(raw, prepared, schema, spec, validation)
+    return examined.some_left() if validation is None else examined
+
+
+def examine(
+    raw: pd.DataFrame,
+    prepared: PreparedTable,
+    schema: pa.DataFrameSchema,
+    spec: ExperimentSpec | None = None,
+    validation: Validation | None = None,
+) -> ValidatedData:
     """Separate the rows that satisfy the schema from the others; uniqueness comes last.
 
     `spec` is None for rows to predict on, which have a `validation` of their own.
-    Raises InvalidSchema: schema and table contradict each other; DataError: no row is
-    left; UnusableTable: the table has a column `rejection_reasons`.
+    Raises InvalidSchema: schema and table contradict each other; UnusableTable: the
+    table has a column `rejection_reasons`.
     """
     _refuse_reserved(raw.columns)
     index = prepared.frame.index
@@ -170,8 +190,6 @@ def validate(
         broken_rule = "is a class with too few rows"
         verdicts.add([Broken(str(set_aside.name), broken_rule, positions, set_aside)])
     reasons = count_reasons(verdicts.broken)
-    if validation is None and not verdicts.intact.any():
-        raise no_rows_left(len(index), reasons)
     rejected = np.flatnonzero(~verdicts.intact)
     texts = spilled(rejection_reasons(verdicts.broken, rejected))
     tolerated = [count for column in columns.values() for count in column.tolerated]
@@ -187,6 +205,7 @@ def validate(
         ),
         set_aside=set_aside,
         tolerated=tuple(tolerated),
+        broken=tuple(verdicts.broken),
     )
 
 

@@ -53,6 +53,10 @@ _ASSETS = {
         "python",
         "Findings, the resulting verdict, and a profile of every column.",
     ),
+    "data_issues": (
+        "pandas",
+        "What whoever delivers the table can correct, as a page and a CSV to mail.",
+    ),
     "validated_data": ("pandera", "Prepared rows that satisfy schema.yaml."),
     "rejected_rows": (
         "pandera",
@@ -76,6 +80,7 @@ _ASSETS = {
 }
 # Asset check → its asset, where that is not the first one of its stage.
 _CHECKED = {
+    "no_new_data_issues": "data_issues",
     "rejected_rows_resemble_the_others": "rejected_rows",
     "no_configuration_failed": "search_results",
 }
@@ -228,7 +233,7 @@ def _reported(
     spec = named.spec
     store = FileStore(
         spec,
-        prepared=getattr(context.resources, TABLES).prepared,
+        checked=getattr(context.resources, TABLES).checked,
         run=RunRecord(spec.name, record_id(context.run)),
         started=replace(
             started_by(context.run),

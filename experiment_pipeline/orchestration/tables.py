@@ -16,7 +16,6 @@ from experiment_pipeline.storage.tables import (
     table_of,
     write_table,
 )
-from experiment_pipeline.table.preparation import PreparedTable
 
 # Key of the IO manager, named so that it clashes with no other resource of a project.
 TABLES = "experiment_pipeline_tables"
@@ -55,7 +54,7 @@ class TablesIOManager(dg.UPathIOManager):
         super().__init__(base_path)
         # What the data analysis hands on to the validation of the same run: Dagster
         # makes one IO manager for all steps of a run.
-        self.prepared: dict[tuple[str, str], PreparedTable] = {}
+        self.checked: dict[tuple[str, str], object] = {}
 
     def get_asset_relative_path(
         self, context: dg.InputContext | dg.OutputContext

@@ -20,10 +20,12 @@ Role = Literal["baseline", "limit", "champion", "linear", "runner-up", "score"]
 # the name of its report.
 DECISION, LEADERBOARD, DATA = "Decision", "Leaderboard", "Data"
 MODEL, HISTORY, COMPARE = "Model", "History", "Compare"
+ISSUES = "Data issues"
 TABS = {
     DECISION: "index.html",
     LEADERBOARD: "leaderboard.html",
     DATA: "data_analysis.html",
+    ISSUES: "data_issues.html",
     MODEL: "validation_report.html",
     HISTORY: "../../runs.html",
     COMPARE: "compare.html",

@@ -128,6 +128,9 @@ class RunFacts(RecordRow, table="runs"):
     rejection_reasons: Annotated[Json, "the most frequent reasons → rows, as JSON"] = (
         None
     )
+    data_issues: Annotated[
+        Count, "causes that the owner of the data can correct; null: not looked for"
+    ] = None
     verdict: Annotated[Text, "of the data analysis: go, go with conditions, no go"] = (
         None
     )
@@ -356,6 +359,19 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataIssueRow(RecordRow, table="data_issues", keys=("code",)):
+    """A cause that the owner of the data can correct."""
+
+    code: Annotated[str, "cause and rule or column, the same in every run"]
+    rule: Annotated[str, "what is wrong, in words"]
+    rows: Annotated[Count, "rows that it concerns; null: it is no matter of rows"]
+    share: Annotated[Number, "of the delivered rows, 0 to 1"]
+    cost: Annotated[str, "what it costs, as far as known"]
+    since: Annotated[datetime, "when the first run saw it, UTC"]
+    since_run: Annotated[str, "that run"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportRow(RecordRow, table="reports", keys=("name",)):
     """A page that a run has made; it is never overwritten by a later run."""
 
@@ -488,6 +504,7 @@ ROWS: tuple[type[RecordRow], ...] = (
     ConfigurationRow,
     ScoreRow,
     GateRow,
+    DataIssueRow,
     ReportRow,
     AuditRow,
     EvidenceRow,

@@ -49,7 +49,7 @@ _STAGES = (
     Stage("raw_data", ("raw_data",), version=4, peak_per_byte=1.0, reads=("data",)),
     Stage(
         "data_analysis",
-        ("data_analysis",),
+        ("data_analysis", "data_issues"),
         version=18,
         peak_per_byte=0.5,
         takes=("raw_data",),
@@ -59,7 +59,11 @@ _STAGES = (
                 "The findings allow training on this table. `no go` ends the run "
                 "before the search, unless the YAML accepts the findings that lead to "
                 "it."
-            )
+            ),
+            "no_new_data_issues": (
+                "The table has nothing to correct that the run before did not have. "
+                "Page and CSV are for whoever delivers it."
+            ),
         },
         blocking=("fit_for_modelling",),
     ),

@@ -391,6 +391,14 @@ def last_decided(experiment: str, until: datetime) -> Rows:
     return last_rows(experiment, 1, is_decided, RUNS.c.started_at < until)
 
 
+def last_other(experiment: str, run_id: str, column: str) -> Rows:
+    """Return the row of the last other run of an experiment with a value in a column
+    of `runs`, if any.
+    """
+    has_value = RUNS.c[column].is_not(None)
+    return last_rows(experiment, 1, has_value, RUNS.c.run_id != run_id)
+
+
 def last_points(most: int) -> Rows:
     """Return score and cost of the newest runs of every experiment, oldest first."""
     newest_first = (RUNS.c.started_at.desc(), RUNS.c.run_id)

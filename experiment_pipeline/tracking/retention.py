@@ -43,7 +43,9 @@ YOUNG = timedelta(days=1)
 _DIGEST = re.compile("[0-9a-f]{64}")
 # What is removed as a whole, in a path below the experiment or at the end of any place:
 # the folder or file of a digest, or the pages of a run.
-_ENTRIES = r"data_analysis|leaderboard|validation_report|trained_model|damaged/\w+"
+_ENTRIES = (
+    r"data_analysis|data_issues|leaderboard|validation_report|trained_model|damaged/\w+"
+)
 _UNIT = re.compile(
     rf"(?:^|/)(?P<unit>(?:{_ENTRIES}|delivered)/(?P<digest>[0-9a-f]{{64}})[^/]*"
     rf"|{RUNS_FOLDER}/(?P<run_id>[^/]+?)(?:\.record\.\w+$|(?=/[^/]+$)))"

@@ -3,6 +3,7 @@
     <root>/<experiment>/runs/<run_id>/index.html        the decision, from the first
                                                         stage on
                                       leaderboard.html, data_analysis.html,
+                                      data_issues.html,
                                       validation_report.html    pages of the stages
                                       compare.html      beside the run before
                                       compare_version.html      beside its champion
@@ -28,6 +29,7 @@ from experiment_pipeline.reporting.header import (
     DATA,
     DECISION,
     HISTORY,
+    ISSUES,
     LEADERBOARD,
     MODEL,
     TABS,
@@ -57,7 +59,7 @@ from experiment_pipeline.tracking.server import LABORATORY_PAGE, OVERVIEW
 from experiment_pipeline.tracking.summary import summary_of
 
 # The tabs that are pages of stages, and the names of these reports.
-_STAGE_TABS = (LEADERBOARD, DATA, MODEL)
+_STAGE_TABS = (LEADERBOARD, DATA, ISSUES, MODEL)
 _STAGES = tuple(TABS[title].removesuffix(".html") for title in _STAGE_TABS)
 _RELOAD_SECONDS = 4
 _WORDS_OF_CHOICE = 6

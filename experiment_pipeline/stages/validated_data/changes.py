@@ -60,14 +60,18 @@ class DataChanges:
         changed = int(self.drift["real"].sum())
         return f"<DataChanges: {len(self.schema)} of the schema, {changed} columns>"
 
+    def large(self, least: float) -> pd.DataFrame:
+        """Return the rows of `drift` of target and features, from this effect on."""
+        drift = self.drift
+        is_large = drift["real"] & (drift["effect_size"] >= least)
+        return drift[is_large & (drift["role"] != NOT_USED)]
+
     def drifted(self, least: float) -> list[str]:
         """Return the target and features that drifted by this effect size, in words."""
-        large = self.drift["effect_size"] >= least
-        used = self.drift["role"] != NOT_USED
         return [
             f"{row.column} ({row.role}) drifted: {STATISTIC} {row.effect_size:.2f}, "
             f"limit {least:g}; accepted: {row.accepted}; now: {row.current}"
-            for row in self.drift[large & used & self.drift["real"]].itertuples()
+            for row in self.large(least).itertuples()
         ]
 
     def blocking(self, limits: Drift) -> list[str]:
@@ -192,6 +196,7 @@ class ComparedData:
     profile: str = ""  # digest
     previous_rate: float | None = None  # of rejected rows, in the run before
     changes: DataChanges | None = None  # since the accepted version
+    accepted: DataProfile | None = None  # that version
 
 
 def against_the_accepted(
@@ -210,4 +215,4 @@ def against_the_accepted(
     if accepted is not None:
         changes = compare(accepted, current, data.validated, spec)
     previous_rate = previous.rejection_rate if previous is not None else None
-    return ComparedData(current.digest, previous_rate, changes)
+    return ComparedData(current.digest, previous_rate, changes, accepted)

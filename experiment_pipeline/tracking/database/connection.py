@@ -23,7 +23,7 @@ from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 
 VARIABLE = "EXPERIMENT_PIPELINE_DATABASE"
 FILE = "experiment_pipeline.sqlite"
-HEAD = "0005"  # version of the tables: raised by every change to them
+HEAD = "0006"  # version of the tables: raised by every change to them
 SCHEMA = "experiment_pipeline"
 # Named as in alembic.
 _VERSION = sa.Table(

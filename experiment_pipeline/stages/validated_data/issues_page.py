@@ -1,0 +1,215 @@
+"""What the owner of the data can correct, as an outcome, a page and a CSV to mail."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import pandas as pd
+
+from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Rows
+from experiment_pipeline.reporting.run_record import (
+    DataIssueRow,
+    ReportRow,
+    Row,
+    RunFacts,
+)
+from experiment_pipeline.stages.validated_data.issues import (
+    OF_CHANGES,
+    TO_CHECK,
+    Earlier,
+    Example,
+    Issue,
+)
+from experiment_pipeline.storage.records import fingerprint_of
+
+PAGE, CSV = "data_issues.html", "data_issues.csv"
+_VERSION = 1  # of the page
+_SHOWN = 5  # examples on the page
+# What a spreadsheet would take for a formula; a negative number is none.
+_FORMULA = re.compile(r"[=+@\t\r]|-(?!\d[\d.,]*$)")
+_EXAMPLE = ("row_number", "ids", "column", "cell")
+
+
+@dataclass(frozen=True, eq=False)
+class IssuesReport:
+    """The issues of a run beside those of the run before."""
+
+    experiment: str
+    table: str  # where it came from
+    issues: Sequence[Issue]
+    to_check: Issue | None
+    earlier: Earlier
+
+    @property
+    def new(self) -> list[Issue]:
+        """The issues that the run before had not."""
+        before = self.earlier.issues
+        return (
+            [] if before is None else [i for i in self.issues if i.code not in before]
+        )
+
+    @property
+    def gone(self) -> list[str]:
+        """The issues that only the run before had, each with the reason."""
+        codes = {issue.code for issue in self.issues}
+        before = self.earlier.issues or {}
+        return [self._gone(row) for code, row in before.items() if code not in codes]
+
+    def _gone(self, row: Row) -> str:
+        how = "mended"
+        if self.earlier.same_table:
+            how = "no longer found, though the table is the same: a setting has changed"
+        if row["code"].partition(":")[0] in OF_CHANGES:
+            how = "like the accepted version again, or accepted"
+        return f"{row['rule']}: {how} (first seen {row['since']:%Y-%m-%d})"
+
+    def _since(self, issue: Issue) -> str:
+        before = self.earlier.issues
+        if before is None or issue.code not in before:
+            return "" if before is None else "new in this run"
+        row = before[issue.code]
+        return f"since {row['since']:%Y-%m-%d} (run {row['since_run'][:8]})"
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """A row for each example, or one for an issue without any, as texts."""
+        rows = [
+            {
+                "cause": issue.cause,
+                "rule": issue.rule,
+                "rows": issue.rows,
+                "share": issue.share,
+                "cost": issue.cost,
+                "since": self._since(issue),
+                **dict(zip(_EXAMPLE, _cells(example), strict=True)),
+            }
+            for issue in (*self.issues, *filter(None, [self.to_check]))
+            for example in issue.examples or [Example()]
+        ]
+        names = ["cause", "rule", "rows", "share", "cost", "since", *_EXAMPLE]
+        types = {"rows": "Int64", "share": "float64", "row_number": "Int64"}
+        return pd.DataFrame(rows, columns=names).astype(types)
+
+    def csv(self) -> bytes:
+        """The table as a file for a spreadsheet, in which no cell is a formula."""
+        plain = self.frame.map(_no_formula)
+        return plain.to_csv(index=False).encode("utf-8-sig")
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of page and CSV."""
+        csv = self.csv().decode()
+        return fingerprint_of(csv=csv, gone=self.gone, table=self.table, v=_VERSION)
+
+    @property
+    def in_words(self) -> str:
+        """`3 data issues, 1 of them new; 2 of the run before are gone`."""
+        text = numbers.counted(len(self.issues), "data issue")
+        if self.new:
+            text += f", {len(self.new)} of them new"
+        if self.gone:
+            text += f"; {len(self.gone)} of the run before are gone"
+        return text
+
+    def page(self) -> bytes:
+        """The page, which has the CSV in it."""
+        csv = base64.b64encode(self.csv()).decode()
+        link = (
+            f'<p><a download="{self.experiment}_{CSV}" '
+            f'href="data:text/csv;base64,{csv}">Download as CSV</a></p>'
+        )
+        what = "Rows and values that whoever delivers the table can correct. Row "
+        what += "numbers count from 0, in the order of delivery."
+        blocks = [
+            document.Paragraph(f"{self.in_words}."),
+            document.Paragraph(f"{what} Table: {self.table}."),
+            document.Markup(link),
+        ]
+        sections = [document.Section("Summary", blocks)]
+        if self.issues:
+            cards = list(map(self._card, self.issues))
+            sections.append(document.Section("To correct", cards))
+        if self.gone:
+            title = f"No longer found since run {self.earlier.run[:8]}"
+            sections.append(document.Section(title, [document.Bullets(self.gone)]))
+        if self.to_check is not None:
+            sections.append(document.Section(TO_CHECK, [self._card(self.to_check)]))
+        shown = document.Document(f"Data issues of {self.experiment}", sections)
+        tone: document.Tone = "doubtful" if self.issues else "passed"
+        return document.render_html(shown, tone=tone).encode()
+
+    def _card(self, issue: Issue) -> document.Card:
+        size = ""
+        if issue.rows is not None and issue.share is not None:
+            size = f" ({numbers.counted(issue.rows, 'row')}, "
+            size += f"{numbers.share(issue.share)})"
+        texts = filter(None, (f"{issue.rule}{size}.", issue.cost))
+        blocks: list[document.Block] = list(map(document.Paragraph, texts))
+        if issue.examples:
+            shown = [
+                [str(cell) if cell is not None else "" for cell in _cells(example)]
+                for example in issue.examples
+            ]
+            header = [name.replace("_", " ") for name in _EXAMPLE]
+            blocks += document.first_rows(header, shown, _SHOWN, "row in the CSV")
+        return document.Card(issue.cause, self._since(issue), "doubtful", blocks)
+
+
+def _cells(example: Example) -> tuple[int | None, str, str, str]:
+    return example.row, example.ids, example.column, example.cell
+
+
+def _no_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def outcome(
+    report: IssuesReport, page: str, csv: str, run_id: str, now: datetime
+) -> Outcome:
+    """The issues, and a warning about new ones; `page` and `csv`: their places."""
+    before = report.earlier.issues or {}
+    first = {"since": now, "since_run": run_id}
+    rows = [
+        DataIssueRow(
+            code=issue.code,
+            rule=issue.rule,
+            rows=issue.rows,
+            share=issue.share,
+            cost=issue.cost,
+            since=before.get(issue.code, first)["since"],
+            since_run=before.get(issue.code, first)["since_run"],
+        )
+        for issue in report.issues
+    ]
+    check = Check.of(
+        "no_new_data_issues",
+        [f"{issue.cause}: {issue.rule}" for issue in report.new],
+        "warning",
+        holds=report.in_words,
+    )
+    frame = report.frame
+    shown = frame.drop(columns=list(_EXAMPLE)).drop_duplicates()
+    return Outcome(
+        value=frame,
+        version=report.fingerprint,
+        facts={
+            "dagster/row_count": len(frame),
+            "report": PagePath(page),
+            "csv": PagePath(csv),
+            "issues": Rows(shown),
+            "no_longer_found": Notes(report.gone),
+        },
+        checks=[check],
+        record=[
+            RunFacts(data_issues=len(rows)),
+            *rows,
+            *(
+                ReportRow(name=name, place=p)
+                for name, p in (("data_issues", page), (CSV, csv))
+            ),
+        ],
+    )
