@@ -137,7 +137,7 @@ def test_the_example_of_the_guide_is_understood(project: ExperimentsFolder):
     }
     assert (
         len(definitions.resolve_job_def("visits").asset_layer.executable_asset_keys)
-        == 12
+        == 13
     )
 
 
