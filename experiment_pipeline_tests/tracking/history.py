@@ -148,6 +148,15 @@ def run_rows(
             column_name="sex", group_name="F", measure="precision", value=0.6, rows=40
         ),
         run_record.EvidenceRow(kind="unknown", what="Drift is not measured."),
+        run_record.DataIssueRow(
+            code="Rejected rows: day: is missing",
+            rule="day: is missing",
+            rows=12,
+            share=0.01,
+            cost="",
+            since=FIRST_DAY,
+            since_run="00000002",
+        ),
         run_record.ReportRow(
             name="leaderboard",
             place=f"artifacts/flight_delay/leaderboard/{number}.html",

@@ -182,12 +182,13 @@ class Delivery:
         target = frame[spec.target].iloc[self.visible]
         lost = np.isin(self.visible, positions)
         shares = pd.Series(lost).groupby(target.to_numpy()).mean()
-        if shares.empty or not shares.max():
+        of_classes = shares[shares > 0].to_dict()
+        if not of_classes:
             return ""
         value = spec.positive_class
-        if value not in shares.index:
-            value = shares.idxmax()
-        share = numbers.share(shares[value])
+        if value not in of_classes:
+            value = max(of_classes, key=of_classes.__getitem__)
+        share = numbers.share(of_classes[value])
         return f"{share} of the rows with {spec.target} {numbers.shown(value)}."
 
     def _narrower(self, more: int) -> str:
@@ -229,7 +230,7 @@ class Delivery:
             return
         frame = self.checked.prepared.frame
         compared = [
-            name
+            str(name)
             for name in frame
             if name != self.spec.target and kind_of(frame[name]) != "nested"
         ]
@@ -287,7 +288,7 @@ class Delivery:
             rule += "export"
             if row.column not in self.personal:
                 rule += f". Then: {row.accepted}; now: {row.current}"
-            yield Issue(DRIFT, row.column, rule)
+            yield Issue(DRIFT, str(row.column), rule)
 
     def _late(self) -> Iterator[Issue]:
         """Rows that came into, or left, the period of the accepted version."""
@@ -300,25 +301,19 @@ class Delivery:
         if before is None or not before.deciles or counted_as(column) != before.kind:
             return
         times = numbers_of(column)
-        first, last = before.deciles[0], before.deciles[-1]
-        inside = column[(times >= first) & (times <= last)]
-        surplus = before.bins.counts(inside) - np.array(before.counts)
-        until = before.text.partition("(")[2].partition(")")[0]
+        inside = (times >= before.deciles[0]) & (times <= before.deciles[-1])
+        surplus = before.bins.counts(column[inside]) - np.array(before.counts)
         # Rows that were rejected then may be valid now: they are not late.
         late = int(surplus[:-1].clip(0).sum()) - _rejected_in(accepted)
-        if late > 0:
-            rule = f"they came after the last export, but their {split.column} is in "
-            yield self._counted(LATE, f"{rule}its period ({until})", late)
         # Of a window that moves on, the first rows leave; the last ones stay.
         gone = -int(surplus[-2])
-        if gone > 0:
-            rule = f"the last tenth of the period of the last export ({until}, by "
-            rule += f"{split.column}) had more rows then"
-            yield self._counted(GONE, rule, gone)
-
-    def _counted(self, cause: str, rule: str, rows: int) -> Issue:
-        share = rows / len(self.raw)
-        return Issue(cause, getattr(self.spec.split, "column", ""), rule, rows, share)
+        for cause, rows, what in (
+            (LATE, late, "is in the period of the last export, but they came after it"),
+            (GONE, gone, "is in the last tenth of that period were there, and are not"),
+        ):
+            if rows > 0:
+                rule = f"rows whose {split.column} {what}"
+                yield Issue(cause, split.column, rule, rows, rows / len(self.raw))
 
     def _issue(
         self,

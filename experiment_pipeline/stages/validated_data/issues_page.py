@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import datetime
 from functools import cached_property
 
@@ -31,7 +31,7 @@ _VERSION = 1  # of the page
 _SHOWN = 5  # examples on the page
 # What a spreadsheet would take for a formula; a negative number is none.
 _FORMULA = re.compile(r"[=+@\t\r]|-(?!\d[\d.,]*$)")
-_EXAMPLE = ("row_number", "ids", "column", "cell")
+_EXAMPLE = [one.name for one in fields(Example)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,10 @@ class IssuesReport:
 
     def _since(self, issue: Issue) -> str:
         before = self.earlier.issues
-        if before is None or issue.code not in before:
-            return "" if before is None else "new in this run"
+        if before is None or issue is self.to_check:
+            return ""
+        if issue.code not in before:
+            return "new in this run"
         row = before[issue.code]
         return f"since {row['since']:%Y-%m-%d} (run {row['since_run'][:8]})"
 
@@ -85,13 +87,13 @@ class IssuesReport:
                 "share": issue.share,
                 "cost": issue.cost,
                 "since": self._since(issue),
-                **dict(zip(_EXAMPLE, _cells(example), strict=True)),
+                **asdict(example),
             }
             for issue in (*self.issues, *filter(None, [self.to_check]))
             for example in issue.examples or [Example()]
         ]
         names = ["cause", "rule", "rows", "share", "cost", "since", *_EXAMPLE]
-        types = {"rows": "Int64", "share": "float64", "row_number": "Int64"}
+        types = {"rows": "Int64", "share": "float64", "row": "Int64"}
         return pd.DataFrame(rows, columns=names).astype(types)
 
     def csv(self) -> bytes:
@@ -150,17 +152,9 @@ class IssuesReport:
         texts = filter(None, (f"{issue.rule}{size}.", issue.cost))
         blocks: list[document.Block] = list(map(document.Paragraph, texts))
         if issue.examples:
-            shown = [
-                [str(cell) if cell is not None else "" for cell in _cells(example)]
-                for example in issue.examples
-            ]
-            header = [name.replace("_", " ") for name in _EXAMPLE]
-            blocks += document.first_rows(header, shown, _SHOWN, "row in the CSV")
+            shown = [list(map(str, astuple(example))) for example in issue.examples]
+            blocks += document.first_rows(_EXAMPLE, shown, _SHOWN, "example")
         return document.Card(issue.cause, self._since(issue), "doubtful", blocks)
-
-
-def _cells(example: Example) -> tuple[int | None, str, str, str]:
-    return example.row, example.ids, example.column, example.cell
 
 
 def _no_formula(cell: object) -> object:
@@ -192,7 +186,7 @@ def outcome(
         holds=report.in_words,
     )
     frame = report.frame
-    shown = frame.drop(columns=list(_EXAMPLE)).drop_duplicates()
+    shown = frame.drop(columns=_EXAMPLE).drop_duplicates()
     return Outcome(
         value=frame,
         version=report.fingerprint,

@@ -56,7 +56,7 @@ _FIX = "Delete the file: only this run is then missing from the database."
 # Every table with rows of one run; the texts of its files are archived with them.
 _OF_A_RUN = [kind for kind in ROWS if kind.SCOPE == RunFacts.SCOPE]
 _FIELDS: Mapping[str, Any] = {
-    kind.TABLE: (GenericAlias(tuple, (kind, ...)), ...)
+    kind.TABLE: (GenericAlias(tuple, (kind, ...)), ())  # of an older version: none
     for kind in (*_OF_A_RUN, FileRow)
 }
 _SCOPE: Mapping[str, Any] = dict.fromkeys(RunFacts.SCOPE, (str, ...))

@@ -58,7 +58,7 @@ def test_a_rejected_table_and_the_next_one_that_is_mended(tmp_path):
     assert "must be in the range (0, 120)" in page_of(first)
     assert "new in this run" in page_of(first)
     table = pd.read_csv(location(str(first.metadata("data_issues")["csv"])).path)
-    assert set(table["row_number"]) == set(scenario.BROKEN_ROWS)
+    assert set(table["row"]) == set(scenario.BROKEN_ROWS)
     assert issues_of(first)["rows"].sum() == len(scenario.BROKEN_ROWS)
 
     table = scenario.table()
