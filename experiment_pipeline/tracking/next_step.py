@@ -34,7 +34,9 @@ def next_step(run: Decided) -> NextStep:
             return _of_refused(run)
         case "no go":
             return _of_no_go(run)
-    return NextStep(run.summary.next_step or "Run the experiment with all its stages.")
+    step = run.summary.next_step or "Run the experiment with all its stages."
+    cause = Link("Cause", f"{TABS[DECISION]}#decision") if run.summary.error else None
+    return NextStep(step, cause)
 
 
 def _of_accepted(run: Decided) -> NextStep:

@@ -349,10 +349,18 @@ def _three_sets(run: Decided) -> _Milestone | None:
 
 
 def _configurations(run: Decided) -> _Milestone | None:
-    if not run.summary.search:
+    searched = _searched(run)
+    if not searched:
         return None
     declared = f"{run.run['declared']:,} declared"
-    return _Milestone(declared, f"{run.summary.search}.", run.report("leaderboard"))
+    return _Milestone(declared, f"{searched}.", run.report("leaderboard"))
+
+
+def _searched(run: Decided) -> str:
+    """`2 trained, 1 failed`; so far, where the search has not ended well."""
+    counts = Counter(row["status"] for row in run.rows["configurations"])
+    so_far = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    return run.summary.search or so_far
 
 
 def _chosen(run: Decided) -> _Milestone | None:
@@ -453,7 +461,7 @@ def _decision(run: Decided) -> Iterator[document.Block]:
         yield document.LimitBars([*map(_gate_bar, by_outcome)])
     else:
         lines = [line for line in run.summary.decision.splitlines() if line.strip()]
-        if lines := [*lines, *filter(None, [run.summary.error])]:
+        if lines:
             yield document.Bullets(lines)
     if simpler := simpler_model(run):
         yield document.Paragraph(simpler)
@@ -566,6 +574,8 @@ def _decision_in_words(run: Decided) -> str:
         return f"{outcome}: {summary.choice} {verb} {summary.version}.{score}"
     stays = run.not_exported
     gates = run.rows["gates"]
+    if summary.error and not gates:
+        return f"{outcome} at {summary.stage}: {summary.error}"
     if not gates:
         return f"{outcome}: the run ended at {summary.stage}; {stays}."
     failed = sum(gate["outcome"] == "FAIL" for gate in gates)
@@ -639,12 +649,13 @@ def _finding_cells(finding: Row) -> tuple[str, ...]:
 
 
 def _tried(run: Decided) -> Iterator[document.Block]:
-    if not run.summary.search:
+    searched = _searched(run)
+    if not searched:
         text = f"No configuration: the run ended at {run.summary.stage}."
         yield document.Paragraph(text)
         return
     declared = numbers.counted(run.run["declared"], "configuration")
-    yield document.Paragraph(f"{declared} declared: {run.summary.search}.")
+    yield document.Paragraph(f"{declared} declared: {searched}.")
     without_a_fit = [
         (row["key"], row["status"], row["reason"] or "")
         for row in run.rows["configurations"]

@@ -295,6 +295,17 @@ def test_the_page_of_lists_names_every_point_and_only_what_exists():
     assert set(re.findall(r"`experiment-pipeline (\w+)", page)) <= main.commands.keys()
 
 
+def test_a_failed_run_says_first_what_failed():
+    """Where and why, and of a search that never ended, what it had tried."""
+    rows = [row for row in history.configuration_rows(0.7) if row.status == "failed"]
+    facts = {"stage": "search", "declared": 1, "error": "the disk is full"}
+    history.write_run("open", *rows, status="failed", **facts)
+    record = record_of("open")
+    assert "Failed at search: the disk is full" in record["Decision"]
+    assert "**1 declared**. 1 failed." in record["From table to decision"]
+    assert "1 configuration declared: 1 failed." in record["Tried, and not tried"]
+
+
 @pytest.mark.usefixtures("storage")
 def test_a_running_run_says_how_far_it_is():
     """Configurations done and seconds used, the best so far, and what stops next."""

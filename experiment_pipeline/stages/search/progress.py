@@ -101,9 +101,10 @@ class Progress:
         if failures and len(failures) == len(conclusions):
             first = failures[0]
             raise errors.TrainingError(
-                f"{len(failures)} of {len(failures)} configurations",
-                rule=f"failed, the first ({first.key}) with {first.in_words}",
-                fix="Fix the cause, or take the algorithm out of `search`.",
+                "the configurations",
+                rule=f"none of {len(failures):,} could be trained; the first, "
+                f"{first.key}, ended with {first.in_words}",
+                fix="Fix the cause, or take its algorithm out of search.",
             )
 
     def cost(self, wall_seconds: float, workers: int) -> SearchCost:
