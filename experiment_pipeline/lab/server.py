@@ -22,6 +22,7 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from experiment_pipeline import errors
+from experiment_pipeline.lab import page
 from experiment_pipeline.lab.laboratory import Answer, Laboratory
 from experiment_pipeline.lab.records import Event
 
@@ -149,13 +150,16 @@ class LaboratoryServer:
                     process.kill()
                 # Refused where the process has said what came of it.
                 self.laboratory.end(claim, "stopped", perf_counter() - began, why)
+                page.write(self.laboratory)
 
     def request_opening(
         self, proposal: ProposalId, reason: Reason, context: Context
     ) -> Answer:
         """Ask a person to evaluate an explored proposal on the validation set."""
         agent = self._name_of(context)
-        return self.laboratory.request_opening(proposal, reason, agent)
+        answer = self.laboratory.request_opening(proposal, reason, agent)
+        page.write(self.laboratory)
+        return answer
 
     def _name_of(self, context: Context) -> str:
         """The name of an agent: the person's for it, or what its client says."""

@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 
-from experiment_pipeline.lab import page
 from experiment_pipeline.lab.laboratory import Laboratory
 
 _STOPPED = 3
@@ -21,7 +20,6 @@ def main() -> None:
     experiment, number = sys.argv[1:]
     laboratory = Laboratory.of(experiment)
     laboratory.carry_out(laboratory.records.history().tried[int(number) - 1].claim)
-    page.write(laboratory)
 
 
 def _end_with_parent() -> None:

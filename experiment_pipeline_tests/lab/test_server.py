@@ -20,6 +20,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from experiment_pipeline.lab.server import TOKEN_VARIABLE
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline_tests.lab import laboratories
 from experiment_pipeline_tests.lab.laboratories import records
 from experiment_pipeline_tests.ports import free_port
@@ -152,6 +153,59 @@ def _has_ended(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def explore_alone(url: str = "") -> None:
+    """In a process of its own: explore something endless, over stdio or HTTP."""
+
+    async def session() -> None:
+        if not url:
+            async with over_stdio() as client:
+                await Agent(client).tried(ENDLESS, seconds=20)
+        token = {"Authorization": "Bearer let-me-in"}
+        async with (
+            httpx2.AsyncClient(headers=token) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            await Agent(client).tried(ENDLESS, seconds=20)
+
+    anyio.run(session)
+
+
+def _killed_while_it_explores(url: str = "") -> None:
+    """Kill a client once its exploration works, and wait until that has ended."""
+    before = len(records().history().tried)
+    code = f"from {__name__} import explore_alone; explore_alone({url!r})"
+    with subprocess.Popen([sys.executable, "-c", code]) as client:
+        while not (exploring := workers()):
+            assert client.poll() is None
+            time.sleep(0.1)
+        client.kill()
+    _, alive = psutil.wait_procs(exploring, timeout=10)
+    assert all(map(_has_ended, alive))
+    for _ in range(100):
+        [tried] = records().history().tried[before:]
+        if tried.end is not None:
+            break
+        time.sleep(0.1)
+    assert tried.words == "it was cancelled"
+    assert tried.seconds < 10
+
+
+def test_the_exploration_of_a_client_that_was_killed_ends_and_counts_once(tmp_path):
+    """Over stdio, where the server ends with its client, and over HTTP, where it goes
+    on for others.
+    """
+    laboratories.declare(tmp_path, "explorations: 5, seconds: 100")
+    _killed_while_it_explores()
+    port = free_port()
+    with over_http(port):
+        _wait_until_it_listens(port)
+        _killed_while_it_explores(f"http://127.0.0.1:{port}/mcp")
+        time.sleep(2)  # the page follows
+    assert len(records().history().tried) == 2
+    shown = (storage_root() / "made" / "laboratory.html").read_text()
+    assert shown.count(">it was cancelled<") == 2
 
 
 async def _each_tool(client: Client) -> None:
