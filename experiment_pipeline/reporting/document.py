@@ -426,6 +426,14 @@ class _EvidenceTable:
 
 
 _EVIDENCE = {
+    "worth": _EvidenceTable(
+        "What the model is worth",
+        "By the costs in the YAML, of the decisions for the same validation rows, with "
+        f"{numbers.share(LEVEL)} intervals. A negative cost is a gain. It holds for "
+        "rows like these: with another share of positive rows, or in a table that was "
+        "thinned by class, it is another.",
+        ("compared with", "its cost", "the model saves", "rows"),
+    ),
     "random split": _EvidenceTable(
         "What a random split would have said",
         "The chosen configuration is fitted once more, on as many random rows of train "

@@ -22,7 +22,13 @@ from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
 EvidenceKind = Literal[
-    "challenger", "robustness", "random split", "split seed", "unknown", "next step"
+    "worth",
+    "challenger",
+    "robustness",
+    "random split",
+    "split seed",
+    "unknown",
+    "next step",
 ]
 Trigger = Literal[
     "person", "schedule", "sensor", "command line", "notebook", "laboratory"
@@ -324,18 +330,22 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
 
     kind: Annotated[
         EvidenceKind,
-        "challenger, robustness, random split, split seed, unknown or next step",
+        "worth, challenger, robustness, random split, split seed, unknown or next step",
     ]
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
     what: Annotated[
-        str, "the challenger, the change, the choice, the sentence, or what to do"
+        str, "the alternative, the change, the choice, the sentence, or what to do"
     ]
     because: Annotated[Text, "of a next step: the numbers behind it"] = None
     promises: Annotated[Text, "of a next step: its expected gain, and its cost"] = None
-    score: Annotated[Number, "of the challenger; after the change; of the choice"] = (
-        None
-    )
-    difference: Annotated[Number, "minus challenger, unchanged rows or baseline"] = None
+    score: Annotated[
+        Number,
+        "of the alternative (of a worth: its cost); after the change; of the choice",
+    ] = None
+    difference: Annotated[
+        Number,
+        "minus the alternative, unchanged rows or baseline; of a worth: saved by it",
+    ] = None
     low: Annotated[Number, "lower bound of its confidence interval"] = None
     high: Annotated[Number, "upper bound"] = None
     rows: Annotated[

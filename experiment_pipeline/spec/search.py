@@ -355,14 +355,37 @@ AuditSetting = Annotated[Audit | None, alone("columns", Audit, tuple[str, ...])]
 
 
 class Costs(Closed):
-    """What wrong decisions of a binary model cost, both in the same unit."""
+    """What decisions of a binary model cost, all in the same unit."""
 
     false_positive: float = Field(
         gt=0, description="Cost per negative row", examples=[1]
     )
     false_negative: float = Field(
-        gt=0, description="Cost per positive row", examples=[10]
+        0, ge=0, description="Cost per positive row", examples=[10]
     )
+    true_positive: float = Field(
+        0, description="Cost per positive row that is found; -40: it brings 40"
+    )
+    per_month: float | None = Field(
+        None, gt=0, description="Rows a month; unset: the worth of 1,000 rows"
+    )
+
+    @model_validator(mode="after")
+    def _finding_pays(self) -> Self:
+        if self.true_positive >= self.false_negative:
+            raise ValueError(
+                "a positive row that is found costs no less than one that is missed; "
+                "write what a missed one costs (false_negative: 10), or what one that "
+                "is found brings, as a negative cost (true_positive: -40)"
+            )
+        return self
+
+    @property
+    def period(self) -> tuple[float, str]:
+        """The rows that a worth is stated for, and the same in words."""
+        if self.per_month is None:
+            return 1_000.0, "per 1,000 rows"
+        return self.per_month, f"a month of {self.per_month:,.15g} rows"
 
 
 class Export(Closed):

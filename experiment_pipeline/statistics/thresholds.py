@@ -17,8 +17,11 @@ from experiment_pipeline.statistics.interval import (
     Interval,
     Linearised,
     Weights,
+    around,
     cluster_codes,
+    mean,
     relative_weights,
+    spread_of,
     weighted,
     weighted_mean,
 )
@@ -26,6 +29,7 @@ from experiment_pipeline.statistics.metrics import Called, MetricInput, metric_o
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     mean_with_interval,
+    one_sample,
     with_one_of_each,
 )
 
@@ -80,8 +84,8 @@ def decision_threshold(
     return choose_threshold(metric, y, prediction, weights)
 
 
-class ErrorCosts(Protocol):
-    """What wrong decisions cost, in the same unit."""
+class DecisionCosts(Protocol):
+    """What decisions cost, in the same unit; a gain is a negative cost."""
 
     @property
     def false_positive(self) -> float: ...  # noqa: D102
@@ -89,9 +93,12 @@ class ErrorCosts(Protocol):
     @property
     def false_negative(self) -> float: ...  # noqa: D102
 
+    @property
+    def true_positive(self) -> float: ...  # noqa: D102
+
 
 def cheapest_threshold(
-    costs: ErrorCosts, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
+    costs: DecisionCosts, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold:
     """Return the cheapest threshold on the rows; of equals the highest.
 
@@ -105,29 +112,51 @@ def cheapest_threshold(
     )
 
 
-def _cost_at(costs: ErrorCosts, at: Called) -> np.ndarray:
-    of_called = costs.false_positive * (at.called - at.hits)
+def _cost_at(costs: DecisionCosts, at: Called) -> np.ndarray:
+    of_negatives = costs.false_positive * (at.called - at.hits)
+    of_found = costs.true_positive * at.hits
     of_missed = costs.false_negative * (at.positives - at.hits)
-    return (of_called + of_missed) / at.rows
+    return (of_negatives + of_found + of_missed) / at.rows
 
 
-def cost_of(costs: ErrorCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
+def cost_of(costs: DecisionCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
     """Return what each row's decision costs, (n,), of rows that are called or not."""
-    if_wrong = np.where(called, costs.false_positive, costs.false_negative)
-    return np.where(called == (y == 1), 0.0, if_wrong)
+    of_called = np.where(y == 1, costs.true_positive, costs.false_positive)
+    return np.where(called, of_called, np.where(y == 1, costs.false_negative, 0.0))
 
 
-def cost_interval(costs: ErrorCosts, rows: SetPrediction, cut: float) -> Interval:
+def cost_interval(costs: DecisionCosts, rows: SetPrediction, cut: float) -> Interval:
     """Return the cost per row of deciding at a threshold.
 
     Its interval adds one row of each kind (Agresti and Caffo 2000): eight of eight
     positives found do not prove that all are found.
     """
     extended = with_one_of_each(rows, cut)
+    least = min(costs.true_positive, 0.0)  # gains are below 0
+    above = cost_of(costs, extended.y, extended.prediction > 0) - least
+    wider = mean_with_interval(above, extended.clusters, extended.weights)
+    cost = _observed(above, rows, wider)
+    return Interval(cost.estimate + least, cost.low + least, cost.high + least)
+
+
+def saved_interval(
+    costs: DecisionCosts, rows: SetPrediction, cut: float, *, call_all: bool
+) -> Interval:
+    """Return what deciding at a threshold saves per row, paired, against calling all
+    rows, or none; its interval adds rows as `cost_interval` does.
+    """
+    extended = with_one_of_each(rows, cut)
     cost = cost_of(costs, extended.y, extended.prediction > 0)
+    saved = cost_of(costs, extended.y, np.full(len(cost), call_all)) - cost
+    score = mean(saved, relative_weights(extended.weights))
+    layout = one_sample(extended.clusters, extended.weights)
+    return _observed(saved, rows, around(spread_of(score, layout)))
+
+
+def _observed(values: np.ndarray, rows: SetPrediction, wider: Interval) -> Interval:
+    """Return the mean of the rows that were not added, with the bounds of all."""
     weights = relative_weights(rows.weights)
-    observed = float(weighted_mean(cost[: len(rows.y)], weights))
-    wider = mean_with_interval(cost, extended.clusters, extended.weights)
+    observed = float(weighted_mean(values[: len(rows.y)], weights))
     return Interval(observed, min(wider.low, observed), max(wider.high, observed))
 
 
@@ -145,7 +174,7 @@ class ThresholdCurve:
 def threshold_curve(
     y: np.ndarray,
     prediction: np.ndarray,
-    costs: ErrorCosts | None,
+    costs: DecisionCosts | None,
     weights: Weights = None,
 ) -> ThresholdCurve:
     """Return the curve at evenly spaced thresholds."""

@@ -463,8 +463,7 @@ def _decision(run: Decided) -> Iterator[document.Block]:
         lines = [line for line in run.summary.decision.splitlines() if line.strip()]
         if lines:
             yield document.Bullets(lines)
-    if simpler := simpler_model(run):
-        yield document.Paragraph(simpler)
+    yield from map(document.Paragraph, filter(None, (_worth(run), simpler_model(run))))
     if run.approval:
         yield document.Paragraph(f"Approval: {run.approval}.")
 
@@ -483,6 +482,18 @@ def _gate_bar(gate: Row) -> document.LimitBar:
     scale = 100 / ((high - low) or 1.0)
     ends = (scale * (value - low), scale * (limit - low))
     return document.LimitBar(gate["rule"], word, tone, text, ends)
+
+
+def _worth(run: Decided) -> str:
+    """What the model saves on the validation rows, in a sentence; empty: no costs."""
+    parts = []
+    for row in run.rows["evidence"]:
+        if row["kind"] == "worth":
+            saved = numbers.as_known(row["difference"], row["low"], row["high"])
+            chance = row["low"] is None or row["low"] <= 0 <= row["high"]
+            doubt = " (may be chance)" if chance else ""
+            parts.append(f"{saved}{doubt} more than {row['what']}")
+    return f"By its costs, the model is worth {'; '.join(parts)}." if parts else ""
 
 
 def simpler_model(run: Decided) -> str:

@@ -6,7 +6,7 @@ by a generator; `repeated` makes of that a share of many.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from tempfile import TemporaryDirectory
 
@@ -39,7 +39,7 @@ from experiment_pipeline.stages.validation_report.ledger import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Drawn, compare_with_best
-from experiment_pipeline.statistics.interval import cluster_sums
+from experiment_pipeline.statistics.interval import Interval, cluster_sums
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
@@ -52,6 +52,7 @@ from experiment_pipeline.statistics.scores import layout as scores_layout
 from experiment_pipeline.statistics.thresholds import (
     cost_interval,
     decision_threshold,
+    saved_interval,
     threshold_value,
 )
 from experiment_pipeline.storage.files import location
@@ -569,24 +570,55 @@ def perfect_and_accused(generator: _Generator, *, rows: int = 200) -> bool:
     return calibrations(apart(y, expit(logit)), (0, 1))[0].in_doubt
 
 
+def _decided_rows(n: int, centre: float, *seeds: int) -> SetPrediction:
+    """Rows with their true probabilities; with a centre of -4 4 % are positive."""
+    generator = np.random.default_rng(seeds)
+    logit = 1.5 * generator.normal(size=n) + centre
+    return apart((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
+
+
+def _coverage(
+    interval: Callable[[SetPrediction], Interval],
+    tables: int,
+    seed: int,
+    rows: int,
+    centre: float,
+) -> float:
+    """Return how often the interval of so many rows holds the value of a million."""
+    truth = interval(_decided_rows(1_000_000, centre, seed)).estimate
+    intervals = [
+        interval(_decided_rows(rows, centre, seed, table)) for table in range(tables)
+    ]
+    return float(np.mean([found.low <= truth <= found.high for found in intervals]))
+
+
 def coverage_of_costs(
     tables: int, seed: int, *, rows: int = 200, missed: float = 20.0
 ) -> float:
     """Return how often the interval of the cost holds the truth, with 4 % positives."""
-    costs, cut = Costs(false_positive=1, false_negative=missed), 1 / (1 + missed)
+    costs = Costs(false_positive=1, false_negative=missed)
+    cut = 1 / (1 + missed)
+    interval = partial(cost_interval, costs, cut=cut)
+    return _coverage(interval, tables, seed, rows, -4.0)
 
-    def drawn(n: int, *seeds: int) -> SetPrediction:
-        generator = np.random.default_rng(seeds)
-        logit = 1.5 * generator.normal(size=n) - 4
-        return apart(
-            (generator.random(n) < expit(logit)).astype(np.int64), expit(logit)
-        )
 
-    truth = cost_interval(costs, drawn(1_000_000, seed), cut).estimate
-    found = [
-        cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables)
-    ]
-    return float(np.mean([one.low <= truth <= one.high for one in found]))
+def coverage_of_worth(
+    tables: int,
+    seed: int,
+    *,
+    against: str = "nothing",
+    rows: int = 200,
+    gain: float = 40.0,
+    centre: float = -4.0,
+) -> float:
+    """Return how often the interval of what a model saves holds the truth, where a
+    found positive row brings `gain` and a false alarm costs 2.
+    """
+    costs = Costs(false_positive=2, true_positive=-gain)
+    interval = partial(
+        saved_interval, costs, cut=2 / (2 + gain), call_all=against == "all"
+    )
+    return _coverage(interval, tables, seed, rows, centre)
 
 
 _WEAKER = {
@@ -695,6 +727,19 @@ CHOICE = (
         2_000,
         coverage_of_costs,
         {"costs at 1 to 20, 8 positives: the interval holds the truth": {}},
+    ),
+    *each(
+        Aim(low=0.93),
+        1_000,
+        coverage_of_worth,
+        {
+            "worth against calling {against}, {rows} rows, mean logit {centre}: the "
+            "interval holds the truth": {
+                "against": ["nothing", "all"],
+                "rows": [200, 1_000],
+                "centre": [-4.0, -1.5],
+            }
+        },
     ),
 )
 

@@ -93,12 +93,17 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     (
         "costs",
         {"false_positive": 1},
-        "costs.false_negative: is missing: cost per positive row",
+        "costs: a positive row that is found costs no less than one that is missed",
     ),
     (
         "costs",
         {"false_positive": 1, "false_negative": float("inf")},
         "should be a finite number",
+    ),
+    (
+        "costs",  # what it brings is a negative cost
+        {"false_positive": 2, "true_positive": 40},
+        "as a negative cost (true_positive: -40)",
     ),
     (
         "validation.drift",

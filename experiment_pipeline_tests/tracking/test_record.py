@@ -358,6 +358,27 @@ def test_a_simpler_model_that_is_as_good_stands_beside_the_gates(
     assert words in record_of(run_id)["Decision"]
 
 
+def test_the_decision_says_what_the_model_is_worth():
+    """And which part of it may be chance."""
+    run_id = history.write_history()[2]
+    worth = [
+        EvidenceRow.of("worth", what, 0.0, gain=gain, rows=2_000)
+        for what, gain in {
+            "doing nothing, a month of 500 rows": Interval(1_234, 900, 1_500),
+            "alarming always, a month of 500 rows": Interval(-20, -60, 20),
+        }.items()
+    ]
+    numbered = [replace(row, number=place) for place, row in enumerate(worth)]
+    RunRecord(EXPERIMENT, run_id).record(numbered)
+    sections = record_of(run_id)
+    assert (
+        "the model is worth 1,234 (900.00 to 1,500) more than doing nothing, a month "
+        "of 500 rows; -20.00 (-60.00 to 20.00) (may be chance) more than alarming "
+        "always" in sections["Decision"]
+    )
+    assert "the model saves" in sections["What the model is worth"]
+
+
 def test_the_number_line_puts_better_scores_further_right():
     """Baseline, limit and score of one set of rows; a linear model beside them."""
     run_id = history.write_history()[2]

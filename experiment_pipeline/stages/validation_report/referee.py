@@ -22,6 +22,7 @@ from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
+from experiment_pipeline.statistics.thresholds import cost_interval, saved_interval
 from experiment_pipeline.table.kinds import (
     QUANTITIES,
     UNSEEN_CATEGORY,
@@ -71,6 +72,27 @@ class Case:
         rows = self.model.rows
         places = spread_evenly(len(rows), min(len(rows), MOST_ROWS))
         return some_rows(rows, places), self.model.exported.rows(places)
+
+
+def worth(case: Case) -> Iterator[EvidenceRow]:
+    """Yield what the decisions save against the same decision for every row."""
+    costs = case.model.spec.costs
+    if costs is None:
+        return
+    rows = case.model.exported
+    n_rows, period = costs.period
+    for name, call_all in {"doing nothing": False, "alarming always": True}.items():
+        cost = cost_interval(costs, rows, -math.inf if call_all else math.inf)
+        saved = saved_interval(costs, rows, case.model.cut, call_all=call_all)
+        yield EvidenceRow(
+            kind="worth",
+            what=f"{name}, {period}",
+            score=n_rows * cost.estimate,
+            difference=n_rows * saved.estimate,
+            low=n_rows * saved.low,
+            high=n_rows * saved.high,
+            rows=len(rows.y),
+        )
 
 
 def challengers(case: Case) -> Iterator[EvidenceRow]:
@@ -264,4 +286,4 @@ def _days_spanned(model: JudgedModel) -> int | None:
 
 
 # In the order of the page.
-PROBES = (challengers, robustness, unknowns)
+PROBES = (worth, challengers, robustness, unknowns)

@@ -23,6 +23,7 @@ from experiment_pipeline.stages.validation_report.referee import (
     challengers,
     robustness,
     unknowns,
+    worth,
 )
 from experiment_pipeline.stages.validation_report.report import (
     ValidationReport,
@@ -128,6 +129,39 @@ def test_what_takes_too_long_is_not_computed_and_says_so():
     assert "4 less important features: not computed" in text
     refit = "fitting it again would take too long" in text
     assert refit or report.configuration == "linear"
+
+
+COSTS = {"false_positive": 2, "true_positive": -40}
+
+
+@pytest.mark.parametrize(
+    ("costs", "rows", "words"),
+    [
+        (COSTS | {"per_month": 5_000}, 5_000, "a month of 5,000 rows"),
+        (COSTS, 1_000, "per 1,000 rows"),
+        ({"false_positive": 2, "false_negative": 40}, 1_000, "per 1,000 rows"),
+    ],
+)
+def test_a_model_is_worth_what_its_decisions_save(
+    costs: dict[str, float], rows: int, words: str
+):
+    """Against calling no row and every row, for so many rows as a month has; the two
+    differ by what these cost.
+    """
+    noisy = expit(3 * ROWS["x"] + np.random.default_rng(1).normal(size=400))
+    model = judged(spec_of(costs=costs), apart(Y, noisy.to_numpy()), rows=ROWS)
+    nothing, always = worth(case(model))
+    called = noisy.to_numpy() >= model.cut
+    found = 40 * (called & (Y == 1)).mean()
+    assert nothing.what == f"doing nothing, {words}"
+    assert nothing.difference == pytest.approx(
+        rows * (found - 2 * (called & (Y == 0)).mean())
+    )
+    assert nothing.low < nothing.difference < nothing.high
+    assert nothing.score - nothing.difference == pytest.approx(
+        always.score - always.difference
+    )
+    assert [*worth(case(judged(spec_of(), apart(Y, noisy.to_numpy()))))] == []
 
 
 @pytest.mark.parametrize(

@@ -479,7 +479,10 @@ def test_each_task_is_told_what_concerns_it_in_this_order(task: str):
     coverage = "Prediction intervals" if task == "regression" else "Prediction sets"
     titles = [part.title for part in shown.document.sections]
     how = [*SECTIONS[task], "Weakest segments", coverage]
-    assert titles == ["Model", *USES, *how, *REFEREE]
+    evidence = REFEREE
+    if task == "binary":  # with costs
+        evidence = ["Scores", "What the model is worth", *REFEREE[1:]]
+    assert titles == ["Model", *USES, *how, *evidence]
     decision = section(shown, "Model")[0].text
     assert decision.startswith("Accepted: the one gate passes (")
     assert "the budget" not in "".join(report.notes)
