@@ -714,6 +714,35 @@ def guard(as_json: bool) -> None:
     _say({"file": str(path), "written": written}, [line], as_json)
 
 
+@main.command()
+@click.argument("experiment")
+@click.option("--from", "list_", metavar="FILE", help="A CSV: column, unit, known, …")
+@click.option("--write", is_flag=True, help="Add the draft to schema.yaml.")
+@as_json
+def dictionary(experiment: str, list_: str | None, write: bool, as_json: bool) -> None:
+    """Draft what EXPERIMENT's columns mean, and ask what only people know.
+
+    Units come from names, texts from the fields of a Parquet table or from a CSV. What
+    schema.yaml says already stays.
+    """
+    from experiment_pipeline.experiment import dictionary as drafting
+    from experiment_pipeline.spec.reading import to_yaml
+
+    drafted = drafting.draft_dictionary(experiment, list_)
+    if write and drafted.columns:
+        drafting.write_dictionary(experiment, drafted)
+    added = "added to" if write else "to add (--write) to"
+    lines = [f"{added} {drafted.file.path}:", to_yaml({"columns": drafted.columns})]
+    if not drafted.columns:
+        lines = [f"nothing to add to {drafted.file.path}\n"]
+    lines += [
+        "only people know (what predicts most comes first):",
+        *(f"  {text}" for text in drafted.questions),
+    ]
+    facts = {"columns": drafted.columns, "questions": drafted.questions}
+    _say(facts, lines, as_json)
+
+
 @main.command("json-schema")
 @click.argument("file", type=click.Choice(["defs.yaml", "schema.yaml"]))
 def json_schema(file: str) -> None:

@@ -68,6 +68,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
                 "clean",
                 "compare",
                 "database",
+                "dictionary",
                 "experiments",
                 "json_schema",
             ),
