@@ -21,7 +21,6 @@ from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, LABORATORY_PAGE
 from experiment_pipeline.tracking.summary import Row, outcome_of, score_of
 
 MOST_POINTS = 20  # runs whose first and last score are shown
-_MOST_RUNS = 200  # of a month, for its cost
 _MONTH = timedelta(days=30)
 _HEADER = (
     "experiment",
@@ -38,13 +37,15 @@ _BY_ATTENTION = ("failed", "doubtful", "", "passed")
 
 def overview(last_runs: Mapping[str, Decided], now: datetime) -> document.Document:
     """Return the page of all experiments; `last_runs`: experiment → its last run."""
-    points = questions.rows_by_experiment(questions.last_points(_MOST_RUNS))
+    points = questions.rows_by_experiment(questions.last_points(MOST_POINTS))
+    costs = {row["experiment"]: row for row in questions.costs_since(now - _MONTH)}
     watches = questions.rows_by_experiment(questions.plain_rows_of("watches", {}))
     lines = [
         _ExperimentRow(
             experiment=row,
             run=last_runs[row["experiment"]],
             runs=points[row["experiment"]],
+            month=costs.get(row["experiment"], {}),
             watches=watches[row["experiment"]],
             now=now,
         )
@@ -72,6 +73,7 @@ class _ExperimentRow:
     experiment: Row  # of the view `experiments`
     run: Decided  # its last run
     runs: Sequence[Row]  # of `questions.last_points`, the oldest first
+    month: Row  # of `questions.costs_since`; empty: no run began since then
     watches: Sequence[Row]
     now: datetime
 
@@ -121,7 +123,7 @@ class _ExperimentRow:
             self._last_run,
             self._next,
             self._champion,
-            _scores(self.runs[-MOST_POINTS:]),
+            _scores(self.runs),
             self._promise,
             self._cost,
         )
@@ -171,12 +173,10 @@ class _ExperimentRow:
     @property
     def _cost(self) -> str:
         """Money where it is known, else time."""
-        since = self.now - _MONTH
-        month = [row for row in self.runs if row["started_at"] >= since]
-        costs = [row["cost"] for row in month if row["cost"] is not None]
-        if costs and math.isfinite(sum(costs)):
-            return f"{sum(costs):,.2f}"
-        return numbers.seconds(sum(row["wall_seconds"] or 0.0 for row in month))
+        cost = self.month.get("cost")
+        if cost is not None and math.isfinite(cost):
+            return f"{cost:,.2f}"
+        return numbers.seconds(self.month.get("wall_seconds") or 0.0)
 
 
 def _scores(runs: Sequence[Row]) -> document.Cell:
@@ -188,9 +188,8 @@ def _scores(runs: Sequence[Row]) -> document.Cell:
     first, last = [
         numbers.score(row["validation_score"]) for row in (scored[0], scored[-1])
     ]
-    number = numbers.counted(len(scored), "run")
-    before = f", from {first}" if len(scored) > 1 else ""
-    return _lines(f"{scored[-1]['metric']} {last}", number + before)
+    number = f"last {len(scored)} runs, from {first}" if len(scored) > 1 else "1 run"
+    return _lines(f"{scored[-1]['metric']} {last}", number)
 
 
 def age_of(moment: datetime, now: datetime) -> str:

@@ -79,18 +79,6 @@ _RUNS_COLUMNS = [
     "wall_seconds",
 ]
 # What the overview shows of earlier runs.
-_POINT = (
-    "experiment",
-    "run_id",
-    "started_at",
-    "status",
-    "metric",
-    "validation_score",
-    "validation_low",
-    "validation_high",
-    "wall_seconds",
-    "cost",
-)
 # A column of the last run, or of the champion → its name in `experiments`.
 _OF_LAST_RUN = {
     "experiment": "experiment",
@@ -400,15 +388,25 @@ def last_other(experiment: str, run_id: str, column: str) -> Rows:
 
 
 def last_points(most: int) -> Rows:
-    """Return score and cost of the newest runs of every experiment, oldest first."""
+    """Return the score of the newest runs of every experiment, oldest first."""
     newest_first = (RUNS.c.started_at.desc(), RUNS.c.run_id)
     place = sa.func.row_number().over(
         partition_by=RUNS.c.experiment, order_by=newest_first
     )
-    columns = [RUNS.c[name] for name in _POINT]
+    columns = (RUNS.c.experiment, RUNS.c.metric, RUNS.c.validation_score)
     points = sa.select(*columns, place.label("place")).subquery()
     query = sa.select(points).where(points.c.place <= most)
     return _rows(query.order_by(points.c.place.desc()))
+
+
+def costs_since(moment: datetime) -> Rows:
+    """Return the cost and seconds of the runs that began since then, by experiment."""
+    query = sa.select(
+        RUNS.c.experiment,
+        sa.func.sum(RUNS.c.cost).label("cost"),
+        sa.func.sum(RUNS.c.wall_seconds).label("wall_seconds"),
+    ).group_by(RUNS.c.experiment)
+    return _rows(query.where(RUNS.c.started_at >= moment))
 
 
 def version_rows(experiment: str | None = None) -> Rows:
@@ -595,6 +593,6 @@ def _read(query: sa.Select[Any]) -> pd.DataFrame:
         return pd.read_sql(query, connection, dtype=types)
 
 
-def _rows(query: sa.Select[Any]) -> list[Row]:
+def _rows(query: sa.Executable) -> list[Row]:
     with reading() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

@@ -25,7 +25,7 @@ from experiment_pipeline.tracking import questions, run_pages, terminal
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.outcomes import write_pages
-from experiment_pipeline.tracking.overview import age_of, overview
+from experiment_pipeline.tracking.overview import MOST_POINTS, age_of, overview
 from experiment_pipeline.tracking.record import (
     decided,
     decision_record,
@@ -80,13 +80,23 @@ def test_the_overview_has_a_row_per_experiment_that_needs_attention_first():
         ),
         "what next": "Read which gate failed.",
         "champion": "v0003, 6 days old roc_auc 0.7100 (0.6900 to 0.7300)",
-        "score over runs": "roc_auc 0.5900 4 runs, from 0.6900",
+        "score over runs": "roc_auc 0.5900 last 4 runs, from 0.6900",
         "promise": "not watched",
         "cost of 30 days": "0.01",
     }
     names = [cells[0].html for cells in table.rows]
     assert names[0].startswith('<a href="flight_delay/runs.html">flight_delay</a>')
     assert names[1].startswith('<a href="aging/runs.html">aging</a>')
+
+
+def test_the_cost_of_a_month_is_that_of_all_its_runs():
+    """Also of those whose score is not shown; older ones cost nothing of it."""
+    for number in range(MOST_POINTS + 5):
+        write_run(f"run {number}", started_at=FIRST_DAY, status="accepted", cost=1.0)
+    old = FIRST_DAY - timedelta(days=90)
+    write_run("old", started_at=old, status="accepted", cost=1.0)
+    (cells,) = table_of(overview_now()).rows
+    assert cells[-1] == f"{MOST_POINTS + 5}.00"
 
 
 def test_a_single_run_has_its_score_alone():
