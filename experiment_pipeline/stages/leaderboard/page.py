@@ -197,8 +197,11 @@ def _hyperparameters(
 def decision(shown: pictures.SearchShown) -> str:
     """Return what was chosen, its score, the baseline, and the ties, in words."""
     board = shown.board
+    chosen = shown.declared[board.chosen].in_words
+    if (ensemble := board.chosen_ensemble) is not None:
+        chosen = f"the weighted mean of {len(ensemble.members)} configurations"
     return (
-        f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
+        f"Chosen: {chosen}, with {board.metric} "
         f"{numbers.estimate(board.score)} {evaluated(board.evaluation).where} "
         f"({_CONFIDENCE} interval {numbers.bounds(board.score)}). This is "
         f"{_compared(board)} "
@@ -325,8 +328,6 @@ def _note(shown: pictures.SearchShown, row: pictures.Row) -> str:
         reason = ""  # it stands in the caveats, once for all
     elif row["status"] == STOPPED_EARLY and path:
         reason = f"at {numbers.share(path[-1].fraction)} of the rows"
-    elif row["key"] == shown.board.chosen:
-        reason = "chosen"
     return "; ".join(filter(None, [reason, shown.declared[row["key"]].note]))
 
 

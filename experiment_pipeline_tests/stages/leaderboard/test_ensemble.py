@@ -186,14 +186,16 @@ def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it():
 
 
 def test_the_page_shows_the_ensemble_and_counts_configurations_alone():
-    """It has a row in the table, no hyperparameters and no rungs."""
+    """It has a row that names its members, no hyperparameters and no rungs."""
     search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
     board = search.rank()
     paths = {result.key: (Step(1.0, 1.0, 0.9, 2.0),) for result in search.results}
     shown = shown_of(search.spec, board, paths)
     text = page.page_html(shown, "board").decode()
     members = board.ensemble.in_words
-    assert members in text.partition("Reason")[0]
+    assert f"chosen: {members}" in text.partition("Reason")[0]
+    of_them = len(board.ensemble.members)
+    assert f"Chosen: the weighted mean of {of_them} configurations, with" in text
     assert "4 configurations: 4 trained" in text
     assert "of them for its members" in text
     assert shown.best != ENSEMBLE
