@@ -436,10 +436,11 @@ _EVIDENCE = {
     ),
     "random split": _EvidenceTable(
         "What a random split would have said",
-        "The chosen configuration is fitted once more, on as many random rows of train "
-        "and test set as in the search, and scored on as many others. Two things make "
-        "the scores differ: related rows on both sides, from which a random split "
-        "leaks, and other rows to predict, such as later ones.",
+        "The same rows of the test set, predicted once more by the chosen "
+        "configuration: fitted on as many rows as in the search, but drawn at random, "
+        "so that a fit knows other rows of the same group or time. The difference is "
+        "paired, by the clusters of the declared split. What the search chose has the "
+        "best score of many on these rows, so the difference is rather too small.",
         ("split", "{metric} at random", "minus the declared split", "rows"),
     ),
     "challenger": _EvidenceTable(

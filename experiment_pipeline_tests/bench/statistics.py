@@ -24,6 +24,7 @@ from experiment_pipeline_tests.bench.statistics_later import LATER
 from experiment_pipeline_tests.bench.statistics_leaks import LEAKS
 from experiment_pipeline_tests.bench.statistics_marks import MARKS
 from experiment_pipeline_tests.bench.statistics_promise import PROMISE
+from experiment_pipeline_tests.bench.statistics_random_split import RANDOM_SPLIT
 from experiment_pipeline_tests.bench.statistics_rows import COLUMNS, Job
 from experiment_pipeline_tests.bench.statistics_sets import MEMBERSHIP
 from experiment_pipeline_tests.bench.statistics_tables import ON_TABLES
@@ -42,6 +43,10 @@ Leaks: what the analysis says of planted ones, and of made-up and real tables wi
     """\
 The draft's split of 4,000 rows with a date, or with an id of four or eight rows each: the honest one where
 a random split promises too much, and no needless one.""": DRAFTS,
+    """\
+What a random split would have said: 250 customers of 8 rows on 60 days, a split by customer or by day, and the
+same test rows predicted once more by fits on random rows. How often the report says that a random split would
+have promised too much; where nothing depends on customers or days, also how often its interval excludes 0.""": RANDOM_SPLIT,
     """\
 Marks of missing values, as -1, -200 or 999: made-up targets of 300 to 30,000 rows without one and
 with one in 1 to 20 % of the rows, and every numeric column of the R tables.""": MARKS,

@@ -45,15 +45,20 @@ from experiment_pipeline.stages.validation_report.report import (
     judge,
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
-from experiment_pipeline.statistics.interval import difference, spread_of
+from experiment_pipeline.statistics.interval import variance_factor
 from experiment_pipeline.statistics.metrics import metric_of, significantly_better
-from experiment_pipeline.statistics.scores import SetPrediction, linearise
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    linearise,
+    paired_difference,
+)
 from experiment_pipeline.statistics.thresholds import cross_fitted, threshold_value
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import (
     FITTED_ROWS,
     FittedRows,
     canonical_order,
+    classes_of,
     resampling_clusters,
 )
 from experiment_pipeline.table.digests import INDEX, row_hashes
@@ -74,6 +79,8 @@ _MOST_FEATURES, _MOST_TEST_ROWS = 10, 1_000_000  # of PREDICTED
 # Time for the importance of features: a share of the search's CPU time; least and most
 # wall seconds.
 _SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
+# Fits that predict the test rows as a random split does.
+_MOST_RANDOM_FITS = 5
 # Reserved for charts and files, which follow the optional parts.
 _TO_DRAW_SECONDS = 1.5
 # More rows hardly narrow the interval of validation minus test score. Gates use all
@@ -297,7 +304,7 @@ def evaluate(
     examination = _examination(choice, model, background, seconds)
     report = judge(model, examination, background.looks, background.conditions)
     missing = [_NO_TIME] if seconds <= 0 else _not_computed(report, len(model.features))
-    promised = [*_by_random_split(choice, model, seconds_left())]
+    promised = [*by_random_split(choice, model, seconds_left())]
     case = _case(choice, model, report, seconds_left())
     probes = (row for probe in referee.PROBES for row in probe(case))
     report = replace(
@@ -387,65 +394,124 @@ def _usage(choice: Choice, model: JudgedModel, seconds: float) -> effects.Usage 
     )
 
 
-def _by_random_split(
+def by_random_split(
     choice: Choice, model: JudgedModel, seconds: float
 ) -> Iterator[EvidenceRow]:
-    """Fit the choice once more, on as many rows as in the search, drawn at random from
-    the same train and test rows, and score it on as many others.
+    """Compare the predictions of the test rows with those that a random split of the
+    train and test rows would have given: the same rows, from fits on as many rows.
 
-    After a cross-validation these are the rows of the last fold.
+    After a cross-validation by time these are the rows of the last fold.
     """
     spec = choice.spec
     split = spec.split
     if split.by == "random":
         return
-    sets = choice.sets
-    test = model.test
-    if sets.folds:
-        fold = sets.folds[-1]
-        sets = fold.sets
-        test = test.rows(fold.places)
+    as_declared = _AsDeclared.of(choice)
     what = f"a split by {split.by} ({split.column}), as declared"
     allowed = min(
         max(choice.optional_seconds, _MOST_SECONDS), (seconds - _TO_DRAW_SECONDS) / 4
     )
-    if model.result.fit_wall_seconds > allowed:
+    fits = min(int(allowed / model.result.fit_wall_seconds), _MOST_RANDOM_FITS)
+    if fits < 1:
         what += ": a random split is not tried, fitting again would take too long"
         yield EvidenceRow(kind="random split", what=what)
         return
-    fitted, others = _drawn(choice, sets)
-    if sets.classes and fitted[sets.target].nunique() < len(sets.classes):
+    at_random = as_declared.predicted_at_random(choice, fits)
+    if at_random is None:
         what += ": a random split is not tried, its train rows lack a class"
         yield EvidenceRow(kind="random split", what=what)
         return
-    fit = choice.fitted_once(fitted, sets, choice.workers)
-    at_random = choice.predicted(_taken_apart(fit), others)
-    declared, promised = (
-        spread_of(cross_fitted(spec.metric, part).score, part.layout(spec.metric))
-        for part in (test, at_random)
+    declared = as_declared.test.rows(at_random.places)
+    promised = replace(declared, prediction=at_random.prediction)
+    first, second = (
+        cross_fitted(spec.metric, part).score for part in (declared, promised)
     )
-    gap = difference(declared, promised)
-    what += f": {numbers.score(declared.estimate)}"
+    gap = paired_difference(first, second, declared.layout(spec.metric))
+    what += f": {numbers.score(first.estimate)}"
     if significantly_better(spec.metric, gap):
         what += "; a random split would have promised too much"
     elif gap.low <= 0 <= gap.high:
         what += "; the difference may be chance"
-    rows_scored = len(test.y)
-    yield EvidenceRow.of("random split", what, promised.estimate, gap, rows_scored)
+    else:
+        what += "; a random split would have promised less"
+    yield EvidenceRow.of("random split", what, second.estimate, gap, len(declared.y))
 
 
-def _drawn(choice: Choice, sets: TrainingSets) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return rows of train and test set at random: as many as the search has fitted,
-    and as many others as it has scored.
-    """
-    rows = sets.every_row
-    in_order = canonical_order(rows, choice.spec, sets.features)
-    drawn = np.random.default_rng(choice.spec.seed).permutation(in_order)
-    stops_early = any(member.result.rounds for member in choice.model.members)
-    n_fitted = sets.fit_mask.sum() if stops_early else len(sets.train)
-    fitted = some_rows(rows, np.sort(drawn[:n_fitted]))
-    others = some_rows(rows, np.sort(drawn[-len(sets.test) :]))
-    return fitted, others
+@dataclass(frozen=True, eq=False)
+class _AtRandom:
+    """What fits on random rows predict."""
+
+    places: np.ndarray  # (k,) of the predicted rows among the test rows, ascending
+    prediction: np.ndarray  # (k,) or (k, classes)
+
+
+@dataclass(frozen=True, eq=False)
+class _AsDeclared:
+    """The test rows as the search predicts them, and the rows of a random split."""
+
+    sets: TrainingSets  # of one fit
+    test: SetPrediction
+    places: np.ndarray  # (n_test,) of the test rows among `sets.every_row`
+    n_fitted: int  # rows of one fit
+
+    @classmethod
+    def of(cls, choice: Choice) -> "_AsDeclared":
+        """Each row once; of folds in time the last, as the others have fewer rows."""
+        sets = choice.sets
+        test = choice.model.predicted(sets).rows(sets.once)
+        index = sets.test.index[sets.once]
+        if sets.folds:
+            last = sets.folds[-1]
+            sets = last.sets
+            if choice.spec.split.by == "time":
+                test = choice.model.predicted(choice.sets).rows(last.places)
+                index = sets.test.index
+        stops_early = any(member.result.rounds for member in choice.model.members)
+        n_fitted = int(sets.fit_mask.sum()) if stops_early else len(sets.train)
+        # Another draw of the fitted rows gives another model, on either side.
+        factor = variance_factor([n_fitted], [len(sets.test)], 1)
+        test = replace(test, variance_factor=factor)
+        places = sets.every_row.index.get_indexer(index)
+        return cls(sets, test, places, n_fitted)
+
+    def predicted_at_random(self, choice: Choice, fits: int) -> _AtRandom | None:
+        """Predict test rows by at most so many fits; None: their rows lack a class.
+
+        Each fit leaves out one part of all rows and predicts the test rows in it.
+        """
+        sets = self.sets
+        rows = sets.every_row
+        order = self._random_order(choice)
+        part = len(rows) - self.n_fitted
+        to_predict = np.zeros(len(rows), dtype=bool)
+        to_predict[self.places] = True
+        is_predicted = np.zeros(len(rows), dtype=bool)
+        prediction = np.zeros((len(rows), *self.test.prediction.shape[1:]))
+        for start in range(0, len(rows), part)[:fits]:
+            turned = np.roll(order, -start)
+            fitted = some_rows(rows, np.sort(turned[part:]))
+            if sets.classes and fitted[sets.target].nunique() < len(sets.classes):
+                return None
+            # The last part begins again with rows of the first.
+            left_out = turned[:part][: len(rows) - start]
+            predicted = np.sort(left_out[to_predict[left_out]])
+            if not len(predicted):
+                continue
+            parts = _taken_apart(choice.fitted_once(fitted, sets, choice.workers))
+            prediction[predicted] = choice.predict(parts, some_rows(rows, predicted))
+            is_predicted[predicted] = True
+        places = np.flatnonzero(is_predicted[self.places])
+        return _AtRandom(places, prediction[self.places[places]])
+
+    def _random_order(self, choice: Choice) -> np.ndarray:
+        """All rows at random, (n,), each class spread evenly."""
+        rows = self.sets.every_row
+        in_order = canonical_order(rows, choice.spec, self.sets.features)
+        drawn = np.random.default_rng(choice.spec.seed).permutation(in_order)
+        classes = classes_of(rows, choice.spec)[drawn]
+        number = pd.Series(classes).groupby(classes).cumcount().to_numpy()
+        share = (number + 0.5) / np.bincount(classes)[classes]
+        return drawn[np.argsort(share, kind="stable")]
 
 
 def _case(

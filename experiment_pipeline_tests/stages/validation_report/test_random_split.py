@@ -14,6 +14,14 @@ from experiment_pipeline_tests.stages.validation_report.checked import Checked, 
 BY_CUSTOMER = {"by": "group", "column": "customer"}
 BY_DAY = {"by": "time", "column": "day"}
 FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": [30]}}
+BOOSTED = {
+    "algorithm": "lightgbm",
+    "hyperparameters": {
+        "num_leaves": [15],
+        "n_estimators": [100],
+        "learning_rate": [0.1],
+    },
+}
 ALONE: dict[str, Any] = {"search": [FOREST], "ensemble": "off"}
 
 
@@ -83,12 +91,44 @@ def test_nothing_is_said_against_a_difference_that_may_be_chance(
 
 
 def test_the_declared_score_is_that_of_the_leaderboard():
-    """Score minus difference is the test score, of as many rows as the test set has."""
+    """Score minus difference is the test score, of all rows that it is of."""
     frame = customers(1.0)
     report = told(frame, BY_CUSTOMER).check.report
     (row,) = promise(report)
     assert row.score - row.difference == pytest.approx(report.gap.test.estimate)
+    assert row.rows == 456
     assert told(frame, BY_CUSTOMER).check.report.evidence == report.evidence
+
+
+def test_the_same_rows_are_predicted_so_that_a_small_promise_shows():
+    """Boosting recognises customers a little: the paired interval excludes 0, where
+    that of two unrelated samples is several times as wide.
+    """
+    checked = told(customers(2.0), BY_CUSTOMER, search=[BOOSTED])
+    report = checked.check.report
+    (row,) = promise(report)
+    assert row.high < 0
+    unrelated = report.gap.test.high - report.gap.test.low
+    assert 2 * (row.high - row.low) < unrelated
+
+
+def test_all_rows_of_a_cross_validation_by_groups_are_predicted_once_more():
+    """Each once; of folds in time only the last, whose fit has the most rows."""
+    folds: dict[str, dict[str, int]] = {
+        "group": {"folds": 3, "repeats": 2},
+        "time": {"folds": 3},
+    }
+    rows = {}
+    for split in (BY_CUSTOMER, BY_DAY):
+        settings: dict[str, Any] = {
+            "search": [{"algorithm": "linear"}],
+            "evaluation": {"cross_validation": folds[split["by"]]},
+        }
+        checked = told(customers(0.0), split, **settings)
+        (row,) = promise(checked.check.report)
+        rows[split["by"]] = row.rows
+    assert rows["group"] > 1_500, "of about 1,600 in train and test set"
+    assert 300 < rows["time"] < 800
 
 
 def test_a_random_split_is_not_compared_with_itself():
@@ -107,28 +147,24 @@ def test_without_time_it_is_not_fitted_again():
     assert row.score is None
 
 
-def test_a_class_that_random_rows_lack_stops_nothing():
-    """Both of its rows may be drawn to be scored: a row says so, without a score."""
-    frame = customers(0.0).drop(columns=["customer", "day"]).head(600)
-    places = np.arange(len(frame)) % 3
+@pytest.mark.parametrize("test_rows", [200, 400])
+def test_a_class_that_random_rows_lack_stops_nothing(test_rows: int):
+    """Where both of its rows are left out, a row says so, without a score."""
+    sizes = {"train": 200, "test": test_rows, "validation": 200}
+    part = np.repeat([*sizes], [*sizes.values()])
+    frame = customers(0.0).drop(columns=["customer", "day"]).head(len(part))
     levels = np.where(frame["y"] > 0, "high", "low").astype(object)
-    levels[:3] = "rare"
-    frame = frame.assign(
-        y=levels, part=np.array(["train", "test", "validation"])[places]
-    )
+    levels[np.unique(part, return_index=True)[1]] = "rare"
     settings = {
+        **ALONE,
         "split": {"by": "column", "column": "part"},
         "metric": "accuracy",
         "search": [{"algorithm": "linear"}],
     }
-    promises = [
-        promise(
-            look_at(
-                frame, "multiclass", {**ALONE, **settings, "seed": seed}
-            ).check.report
-        )
-        for seed in range(8)
-    ]
-    assert {row.score is None for (row,) in promises} == {True, False}
-    lacking = [row.what for (row,) in promises if row.score is None]
-    assert all(what.endswith("its train rows lack a class") for what in lacking)
+    frame = frame.assign(y=levels, part=part)
+    (row,) = promise(look_at(frame, "multiclass", settings).check.report)
+    if test_rows == sizes["train"]:
+        assert row.score is not None, "classes are spread over the parts"
+    else:
+        assert row.score is None
+        assert row.what.endswith("its train rows lack a class")
