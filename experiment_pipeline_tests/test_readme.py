@@ -162,6 +162,7 @@ def test_figures_and_picture_are_those_of_recorded_runs_and_of_the_benchmark():
     record, results = figures.recorded(), figures.RESULTS.read_text()
     assert figures.written(figures.pages(), record, results) == figures.pages()
     assert record["pictures"] == figures.digests()
+    assert figures.AGENTS.read_text() == figures.agents_picture(results)
     speed = (ROOT / "docs/explanation/speed.md").read_text()
     for quote in figures.quotes(record, results):
         speed = quote.pattern.sub("", speed)

@@ -40,6 +40,10 @@ EXPERIMENTS = ("flight_delay", "rodent_species", "room_rate", "life_expectancy")
 AT_RANDOM = "room_rate at random"
 PICTURED = "rodent_species"
 _WIDTH, _HEIGHT = 1_200, 1_280
+# How often the scores of simulated agents are true.
+AGENTS = DOCS / "guides" / "agents.svg"
+_LEFT, _PER_SHARE, _LINE, _PROMISED = 190, 4.2, 30, 93  # pixels; percent
+_WAYS = {"in a laboratory": "#2a7d5f", "cross-validation": "#c2542d"}
 _FIGURE = r"(-?\d[\d,]*(?:\.\d+)?)"
 
 
@@ -214,6 +218,43 @@ def _numbers_in(text: str) -> list[str]:
     return re.findall(_FIGURE, text)
 
 
+def agents_picture(results: str) -> str:
+    """Draw how often the interval of each simulated agent holds the truth, as SVG."""
+    promised = _LEFT + _PER_SHARE * _PROMISED
+    cases = [
+        f"{agent}, {rows} rows"
+        for agent in ("random", "greedy", "overfitter")
+        for rows in ("300", "1,000")
+    ]
+    height = _LINE * (len(cases) + 2)
+    x = f"{promised:.0f}"
+    marks = [
+        f'<path d="M{x} {_LINE}V{height - 20}" stroke="#888" stroke-dasharray="4"/>',
+        f'<text x="{x}" y="{height - 4}" text-anchor="middle">{_PROMISED} %</text>',
+    ]
+    for place, (way, colour) in enumerate(_WAYS.items()):
+        x = _LEFT + 170 * place
+        marks.append(f'<circle cx="{x}" cy="14" r="5" fill="{colour}"/>')
+        marks.append(f'<text x="{x + 10}" y="18">{way}</text>')
+    for line, case in enumerate(cases, start=1):
+        y = _LINE * (line + 0.5)
+        marks.append(f'<text x="0" y="{y + 4:.0f}">{case}</text>')
+        for place, (way, colour) in enumerate(_WAYS.items()):
+            row = f"{case}, {way}: the interval holds the truth"
+            share = float(_in_table(results, "The answer, by simulation", row))
+            x = f"{_LEFT + _PER_SHARE * share:.0f}"
+            marks.append(
+                f'<circle cx="{x}" cy="{y + 7 * place - 4:.0f}" r="5" fill="{colour}"/>'
+            )
+    width = _LEFT + _PER_SHARE * 105
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" '
+        f'font-family="sans-serif" font-size="13" fill="#888">\n'
+        + "\n".join(marks)
+        + "\n</svg>\n"
+    )
+
+
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
 
@@ -318,6 +359,7 @@ def main() -> None:
     if "--recorded" not in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
             RECORD.write_text(json.dumps(measured(Path(folder)), indent=1) + "\n")
+    AGENTS.write_text(agents_picture(RESULTS.read_text()))
     for page, text in written(pages(), recorded(), RESULTS.read_text()).items():
         page.write_text(text)
 

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline_tests.bench.sections import table
+from experiment_pipeline_tests.bench.statistics_agents import SIMULATED_AGENTS
 from experiment_pipeline_tests.bench.statistics_baseline import BASELINE
 from experiment_pipeline_tests.bench.statistics_choice import CHOICE, GATES, LOOKS
 from experiment_pipeline_tests.bench.statistics_coverage import COVERAGE
@@ -68,6 +69,9 @@ of .8 (the figure is the champion's true AUC at the end).""": LOOKS,
     """\
 The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap, rare
 positives, and segments of 2,000 rows that differ in prevalence or in the size of errors.""": CHOICE,
+    """\
+Agents that experiment on tables with two useful columns among those of 50 proposals (the overfitter: 200,
+with other folds each time), and on pure noise: in a laboratory, and by plain cross-validation of all rows.""": SIMULATED_AGENTS,
     """\
 Real tables: `ep.run` on 2,500 rows of each, and the score of its model on all others: does the interval of
 its validation report hold it?""": ON_TABLES,

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, ndtri
 
-from experiment_pipeline.lab.laboratory import level_of_each
 from experiment_pipeline.spec import Costs, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import (
@@ -45,10 +44,8 @@ from experiment_pipeline.statistics.scores import (
     SetPrediction,
     best_constant,
     difference_to_baseline,
-    paired_difference,
     score,
 )
-from experiment_pipeline.statistics.scores import layout as scores_layout
 from experiment_pipeline.statistics.thresholds import (
     cost_interval,
     decision_threshold,
@@ -106,7 +103,7 @@ def coin_flips_pass(
     """Whether a model passes that draws its probabilities at random."""
     y = [_labels(generator, share, n) for n in (3 * rows, rows, rows)]
     test, validation = (apart(one, generator.random(len(one))) for one in y[1:])
-    return _judged(metric, "binary", validation, test, np.concatenate(y[:2])).accepted
+    return report(metric, "binary", validation, test, np.concatenate(y[:2])).accepted
 
 
 @repeated
@@ -133,7 +130,7 @@ def constant_passes(
     known = np.concatenate(y[:2])
     said = best_constant(metric, known[: round(learnt * len(known))], task)
     test, validation = (apart(one, np.full(len(one), said)) for one in y[1:])
-    return _judged(metric, task, validation, test, known).accepted
+    return report(metric, task, validation, test, known).accepted
 
 
 @repeated
@@ -144,7 +141,7 @@ def weak_signal_passes(generator: _Generator, *, metric: str) -> bool:
         signal = np.sqrt(r2) * generator.normal(size=n)
         y.append(signal + np.sqrt(1 - r2) * generator.normal(size=n))
         seen.append(apart(y[-1], signal))
-    return _judged(
+    return report(
         metric, "regression", seen[2], seen[1], np.concatenate(y[:2])
     ).accepted
 
@@ -379,15 +376,13 @@ def kept_of_explorations(
     explorations: int = 100,
     rows: int = 200,
     greedy: bool = False,
-    laboratory: bool = False,
     corrected: bool = True,
 ) -> bool:
     """Whether the leaderboard's interval holds the true error of the best of many
     explorations, each of which adds ten columns of noise to the one feature that knows
     something.
 
-    A greedy agent keeps the columns of its best, and adds to them. In a laboratory the
-    best is what a paired difference, at the level of all explorations, shows. Without
+    A greedy agent keeps the columns of its best, and adds to them. Without
     `corrected` the interval is that of the best alone, as of a score that nobody has
     picked.
     """
@@ -408,8 +403,6 @@ def kept_of_explorations(
     )
     columns = x
     kept: Measured | None = None
-    layout = scores_layout("rmse", y[test], np.arange(rows))
-    level = level_of_each(explorations)
     for number in range(explorations):
         table = np.column_stack([columns, generator.normal(size=(4 * rows, 10))])
         weights = np.linalg.lstsq(table[: 3 * rows], y[: 3 * rows], rcond=None)[0]
@@ -420,26 +413,19 @@ def kept_of_explorations(
         result = result_of(declared, 0.0, spec, fingerprint=fingerprint)
         model = ranked.measured(result, predictions[fingerprint])
         measured[fingerprint] = model
-        is_better = kept is None or model.score.estimate < kept.score.estimate
-        if laboratory and kept is not None:
-            before, after = (
-                apart(y[test], predictions[one.result.fingerprint]).linearise("rmse")
-                for one in (kept, model)
-            )
-            is_better = paired_difference(before, after, layout, level).high < 0
-        if is_better:
+        if kept is None or model.score.estimate < kept.score.estimate:
             kept = model
             columns = table if greedy else x
     assert kept is not None
     earlier = NOTHING_EARLIER
     if corrected:
-        earlier = _entered(spec, ranked, y[test], measured, kept)
+        earlier = entered(spec, ranked, y[test], measured, kept)
         assert earlier.configurations == explorations - 1
     interval = order([kept], ranked, earlier).entries[0].score
     return interval.low <= truth[kept.result.fingerprint] <= interval.high
 
 
-def _entered(
+def entered(
     spec: ExperimentSpec,
     ranked: RankedRows,
     y: np.ndarray,
@@ -475,7 +461,7 @@ def explored_noise_passes(
         error = float(np.mean((y[test] - predicted[test]) ** 2))
         if error < least:
             kept, least = predicted, error
-    return _judged(
+    return report(
         "rmse",
         "regression",
         apart(y[validation], kept[validation]),
@@ -559,7 +545,7 @@ def said_to_be_worse(generator: _Generator, *, lost: float = 0.0) -> bool:
         y = _labels(generator, share, rows)
         logit = distance * y + generator.normal(size=rows) + np.log(share / (1 - share))
         seen.append(apart(y, expit(logit)))
-    return _judged("f1", "binary", seen[1], seen[0], seen[0].y).gap.worse
+    return report("f1", "binary", seen[1], seen[0], seen[0].y).gap.worse
 
 
 @repeated
@@ -660,12 +646,6 @@ CHOICE = (
             "{explorations} explorations, the best kept: the interval holds the truth": {
                 "explorations": [10, 100, 200]
             },
-            "a greedy agent in a laboratory, {explorations} explorations: the interval "
-            "holds the truth": {
-                "explorations": [50, 200],
-                "greedy": True,
-                "laboratory": True,
-            },
         },
     ),
     *each(
@@ -751,7 +731,7 @@ def _labels(generator: _Generator, share: float, n: int) -> np.ndarray:
     return (generator.random(n) < share).astype(np.int64)
 
 
-def _judged(
+def report(
     metric: str,
     task: str,
     validation: SetPrediction,

@@ -19,6 +19,7 @@ from experiment_pipeline_tests.bench import (
 )
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.statistics import BLOCKS, section
+from experiment_pipeline_tests.bench.statistics_agents import SIMULATED_AGENTS
 from experiment_pipeline_tests.bench.statistics_baseline import BASELINE
 from experiment_pipeline_tests.bench.statistics_choice import CHOICE, GATES, LOOKS
 from experiment_pipeline_tests.bench.statistics_intervals import NEW_ROWS_HELD
@@ -40,6 +41,7 @@ FEW = {
     **dict.fromkeys(BASELINE[::3], 20),
     **dict.fromkeys(LOOKS[::2], 2),
     **dict.fromkeys(CHOICE, 4),
+    **dict.fromkeys(SIMULATED_AGENTS[:2], 2),
     **dict.fromkeys(statistics_sets.MEMBERSHIP, 3),
     **dict.fromkeys(statistics_folds.INTERVALS_OF_FOLDS[::3], 2),
     **dict.fromkeys(NEW_ROWS_HELD, 2),
