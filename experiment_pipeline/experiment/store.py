@@ -257,10 +257,13 @@ class FileStore(ExplorationStore):
             found = replace(
                 found, issues=issues, run=run["run_id"], same_table=same_table
             )
+        spec = self.spec
         for run in last("test_low"):
-            if run["metric"] == self.spec.metric:
+            if (run["target"], run["metric"]) == (spec.target, spec.metric):
                 found = replace(found, width=run["test_high"] - run["test_low"])
         for run in last("validation_score"):
+            if run["target"] != spec.target:
+                continue
             with suppress(UnknownRun, StorageError):
                 worst = questions.predicted_rows(run)
                 found = replace(found, worst=worst, worst_run=run["run_id"])

@@ -25,6 +25,7 @@ from experiment_pipeline.table.schema import NEVER_MISSING
 from experiment_pipeline.table.table import slices
 
 SHOWN_VALUES = 5
+TARGET_IS_MISSING = "target is missing"  # a rule that no schema has
 # For a column of ids that are all new, a name for each would be as large as the column.
 MOST_NAMED = 262_144
 
@@ -148,7 +149,7 @@ def check_column(
         column = column.iloc[positions]
     missing = column.isna().to_numpy()
     if is_target:
-        broken.append(Broken(None, "target is missing", positions[missing]))
+        broken.append(Broken(None, TARGET_IS_MISSING, positions[missing]))
     if schema.default is not None:
         sentence = f"became {schema.default!r}"
         tolerated.append(Counted(name, "missing value", sentence, int(missing.sum())))

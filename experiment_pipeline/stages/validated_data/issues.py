@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from experiment_pipeline.intake.column_checks import TARGET_IS_MISSING
 from experiment_pipeline.intake.profile import DataProfile, counted_as
 from experiment_pipeline.intake.validation import ValidatedData
 from experiment_pipeline.reporting import numbers
@@ -77,6 +78,11 @@ class Issue:
     def code(self) -> str:
         """`Rejected rows: age: fails in_range(0, 120)`."""
         return f"{self.cause}: {self.where}" if self.where else self.cause
+
+    @property
+    def counted_rule(self) -> str:
+        """`age must be in the range (0, 120) (2 rows, 0.42 %)`."""
+        return with_count(self.rule, self.rows, self.share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +151,9 @@ class Delivery:
             example = Example(number, self._ids(row), self.spec.target, cell)
             examples.append(example)
         rule = (
-            f"the model of run {self.earlier.worst_run[:8]} gave the recorded class a "
+            f"The model of run {self.earlier.worst_run[:8]} gave the recorded class a "
             f"probability of at most {_LEAST_PROBABLE:g}. Such rows are rare, but may "
-            "be right; row numbers are those of that run"
+            "be right. Row numbers are those of that run"
         )
         return Issue(TO_CHECK, "", rule, examples=examples[:MOST_EXAMPLES])
 
@@ -158,20 +164,33 @@ class Delivery:
         for broken in rules:
             faults[broken.positions] += 1
         for broken in sorted(rules, key=lambda broken: -len(broken.positions)):
-            columns = list(getattr(broken.cells, "columns", ()))
-            if broken.column is not None:
-                columns = [broken.column]
             only = int((faults[broken.positions] == 1).sum())
             lost = self._lost_class(broken.positions)
             narrower = self._narrower(only)
             yield self._issue(
                 REJECTED,
                 ": ".join(filter(None, (broken.column, broken.rule))),
-                _in_words(broken),
+                self._in_words(broken),
                 broken.positions,
-                columns,
+                self._columns_of(broken),
                 cost=" ".join(filter(None, (lost, narrower))),
             )
+
+    def _in_words(self, broken: Broken) -> str:
+        """The rule as its owner reads it: `age must be in the range (0, 120)`."""
+        if broken.rule == TARGET_IS_MISSING:
+            return f"{self.spec.target} is missing"
+        rule = broken.rule
+        for check, words in _IN_WORDS.items():
+            rule = rule.replace(f"fails {check}(", f"{words} (")
+        return f"{broken.column} {rule}" if broken.column else rule
+
+    def _columns_of(self, broken: Broken) -> list[str]:
+        if broken.rule == TARGET_IS_MISSING:
+            return [self.spec.target]
+        if broken.column is not None:
+            return [broken.column]
+        return list(getattr(broken.cells, "columns", ()))
 
     def _lost_class(self, positions: np.ndarray) -> str:
         """The share of a class that these rows are, outside of the validation set."""
@@ -189,7 +208,10 @@ class Delivery:
         if value not in of_classes:
             value = max(of_classes, key=of_classes.__getitem__)
         share = numbers.share(of_classes[value])
-        return f"{share} of the rows with {spec.target} {numbers.shown(value)}."
+        return (
+            f"{share} of the rows with {spec.target} {numbers.shown(value)}, outside "
+            "the validation set."
+        )
 
     def _narrower(self, more: int) -> str:
         """How much narrower the score's interval would be with so many more rows."""
@@ -219,7 +241,7 @@ class Delivery:
         yield self._issue(
             "Contradictions",
             spec.target,
-            f"rows with the same features have different values of {spec.target}",
+            f"Rows with the same features have different values of {spec.target}",
             _neighbours(rows, hashes, contradict),
             [spec.target],
             cost=finding["evidence"],
@@ -240,7 +262,7 @@ class Delivery:
         yield self._issue(
             "Duplicates",
             "",
-            f"rows repeat an earlier one in all columns but {self.spec.target}",
+            f"Rows repeat an earlier one in all columns but {self.spec.target}",
             _neighbours(self.visible, of_visible, repeated),
             [],
             rows=int(pd.Series(hashes).duplicated().sum()),
@@ -269,7 +291,7 @@ class Delivery:
         return self._issue(
             "Placeholders",
             column,
-            f"{column}: {shown} seem to mean that nothing is known; leave such cells "
+            f"{column} holds {shown} where nothing seems to be known: leave such cells "
             "empty",
             visible,
             [column],
@@ -307,12 +329,13 @@ class Delivery:
         late = int(surplus[:-1].clip(0).sum()) - _rejected_in(accepted)
         # Of a window that moves on, the first rows leave; the last ones stay.
         gone = -int(surplus[-2])
+        # Rows that came and rows that went offset each other within a tenth.
         for cause, rows, what in (
-            (LATE, late, "is in the period of the last export, but they came after it"),
-            (GONE, gone, "is in the last tenth of that period were there, and are not"),
+            (LATE, late, "is in the period of the last export came after it"),
+            (GONE, gone, "is in the last tenth of the last export are gone"),
         ):
             if rows > 0:
-                rule = f"rows whose {split.column} {what}"
+                rule = f"Rows whose {split.column} {what}; there may be more"
                 yield Issue(cause, split.column, rule, rows, rows / len(self.raw))
 
     def _issue(
@@ -355,12 +378,11 @@ class Delivery:
         return ", ".join(f"{name} {_text(row[name])}" for name in names if name in row)
 
 
-def _in_words(broken: Broken) -> str:
-    """The rule as its owner reads it: `age: must be in the range (0, 120)`."""
-    rule = broken.rule
-    for check, words in _IN_WORDS.items():
-        rule = rule.replace(f"fails {check}(", f"{words} (")
-    return f"{broken.column}: {rule}" if broken.column else rule
+def with_count(rule: str, rows: int | None, share: float | None) -> str:
+    """`age must be in the range (0, 120) (2 rows, 0.42 %)`."""
+    if rows is None or share is None:
+        return rule
+    return f"{rule} ({numbers.counted(rows, 'row')}, {numbers.share(share)})"
 
 
 def _neighbours(rows: np.ndarray, hashes: np.ndarray, chosen: np.ndarray) -> np.ndarray:

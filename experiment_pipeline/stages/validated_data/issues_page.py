@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cached_property
 
@@ -23,11 +23,12 @@ from experiment_pipeline.stages.validated_data.issues import (
     Earlier,
     Example,
     Issue,
+    with_count,
 )
 from experiment_pipeline.storage.records import fingerprint_of
 
 PAGE, CSV = "data_issues.html", "data_issues.csv"
-_VERSION = 1  # of the page
+_VERSION = 2  # of the page
 _SHOWN = 5  # examples on the page
 # What a spreadsheet would take for a formula; a negative number is none.
 _FORMULA = re.compile(r"[=+@\t\r]|-(?!\d[\d.,]*$)")
@@ -65,7 +66,8 @@ class IssuesReport:
             how = "no longer found, though the table is the same: a setting has changed"
         if row["code"].partition(":")[0] in OF_CHANGES:
             how = "like the accepted version again, or accepted"
-        return f"{row['rule']}: {how} (first seen {row['since']:%Y-%m-%d})"
+        what = with_count(row["rule"], row["rows"], row["share"])
+        return f"{what}: {how}; first seen {row['since']:%Y-%m-%d}"
 
     def _since(self, issue: Issue) -> str:
         before = self.earlier.issues
@@ -73,8 +75,17 @@ class IssuesReport:
             return ""
         if issue.code not in before:
             return "new in this run"
-        row = before[issue.code]
-        return f"since {row['since']:%Y-%m-%d} (run {row['since_run'][:8]})"
+        return f"since {before[issue.code]['since']:%Y-%m-%d}"
+
+    def _history(self, issue: Issue) -> str:
+        """`Run 6fda8eb8 found it first; the run before found 19 rows`."""
+        row = (self.earlier.issues or {}).get(issue.code)
+        if row is None:
+            return ""
+        text = f"Run {row['since_run'][:8]} found it first"
+        if row["rows"] not in {None, issue.rows}:
+            text += f"; the run before found {numbers.counted(row['rows'], 'row')}"
+        return f"{text}."
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -87,12 +98,22 @@ class IssuesReport:
                 "share": issue.share,
                 "cost": issue.cost,
                 "since": self._since(issue),
+                "history": self._history(issue),
                 **asdict(example),
             }
             for issue in (*self.issues, *filter(None, [self.to_check]))
             for example in issue.examples or [Example()]
         ]
-        names = ["cause", "rule", "rows", "share", "cost", "since", *_EXAMPLE]
+        names = [
+            "cause",
+            "rule",
+            "rows",
+            "share",
+            "cost",
+            "since",
+            "history",
+            *_EXAMPLE,
+        ]
         types = {"rows": "Int64", "share": "float64", "row": "Int64"}
         return pd.DataFrame(rows, columns=names).astype(types)
 
@@ -114,7 +135,7 @@ class IssuesReport:
         if self.new:
             text += f", {len(self.new)} of them new"
         if self.gone:
-            text += f"; {len(self.gone)} of the run before are gone"
+            text += f"; no longer found: {len(self.gone)}"
         return text
 
     def page(self) -> bytes:
@@ -145,16 +166,21 @@ class IssuesReport:
         return document.render_html(shown, tone=tone).encode()
 
     def _card(self, issue: Issue) -> document.Card:
-        size = ""
-        if issue.rows is not None and issue.share is not None:
-            size = f" ({numbers.counted(issue.rows, 'row')}, "
-            size += f"{numbers.share(issue.share)})"
-        texts = filter(None, (f"{issue.rule}{size}.", issue.cost))
+        history = self._history(issue)
+        texts = filter(None, (f"{issue.counted_rule}.", issue.cost, history))
         blocks: list[document.Block] = list(map(document.Paragraph, texts))
         if issue.examples:
-            shown = [list(map(str, astuple(example))) for example in issue.examples]
-            blocks += document.first_rows(_EXAMPLE, shown, _SHOWN, "example")
+            blocks += _table(issue.examples)
         return document.Card(issue.cause, self._since(issue), "doubtful", blocks)
+
+
+def _table(examples: Sequence[Example]) -> list[document.Block]:
+    """The first examples, without columns that are empty; all have the same column."""
+    header = ["row", "ids", examples[0].column]
+    cells = [(str(one.row), one.ids, one.cell) for one in examples]
+    filled = [i for i in range(len(header)) if any(row[i] for row in cells)]
+    shown = [[row[i] for i in filled] for row in cells]
+    return document.first_rows([header[i] for i in filled], shown, _SHOWN, "example")
 
 
 def _no_formula(cell: object) -> object:
@@ -181,7 +207,7 @@ def outcome(
     ]
     check = Check.of(
         "no_new_data_issues",
-        [f"{issue.cause}: {issue.rule}" for issue in report.new],
+        [f"{issue.cause}: {issue.counted_rule}" for issue in report.new],
         "warning",
         holds=report.in_words,
     )

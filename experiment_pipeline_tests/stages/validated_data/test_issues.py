@@ -79,6 +79,8 @@ def row_of(issue: Issue) -> Mapping[str, Any]:
     return {
         "code": issue.code,
         "rule": issue.rule,
+        "rows": 2,
+        "share": 0.1,
         "since": BEFORE,
         "since_run": "11111111-2222",
     }
@@ -102,7 +104,7 @@ def test_each_broken_rule_is_a_cause_with_rows_as_delivered():
     found = issues()
     assert sum(issue.rows for issue in found.values()) == len(scenario.BROKEN_ROWS)
     age = found["Rejected rows: age: fails in_range(0, 120)"]
-    assert age.rule == "age: must be in the range (0, 120)"
+    assert age.rule == "age must be in the range (0, 120)"
     assert (age.rows, age.share) == (2, 2 / 480)
     delivered = scenario.table()
     first = age.examples[0]
@@ -214,8 +216,12 @@ def test_new_issues_are_told_from_earlier_ones_and_mended_ones():
     gone = {**row_of(Issue("Rejected rows", "b", "b is wrong")), "code": other}
     old = Earlier({rejected.code: row_of(rejected), other: gone}, run="22222222-3333")
     same = report([rejected], old)
-    assert same.frame["since"].tolist() == ["since 2026-11-01 (run 11111111)"]
-    assert same.gone == ["b is wrong: mended (first seen 2026-11-01)"]
+    [row] = same.frame.itertuples()
+    assert row.since == "since 2026-11-01"
+    before = "Run 11111111 found it first; the run before found 2 rows."
+    assert row.history == before
+    assert before in same.page().decode()
+    assert same.gone == ["b is wrong (2 rows, 10 %): mended; first seen 2026-11-01"]
     done = outcome(same, "p.html", "p.csv", "33333333-4444", NOW)
     assert done.checks[0].passed
     [row] = [row for row in done.record if hasattr(row, "since")]
@@ -224,8 +230,9 @@ def test_new_issues_are_told_from_earlier_ones_and_mended_ones():
 
     new = report([rejected], Earlier({}))
     done = outcome(new, "p.html", "p.csv", "33333333-4444", NOW)
-    assert not done.checks[0].passed
-    assert not done.checks[0].ends_run
+    [check] = done.checks
+    assert (check.passed, check.ends_run) == (False, False)
+    assert check.means == "Rejected rows: a is wrong (3 rows, 10 %)"
     [row] = [row for row in done.record if hasattr(row, "since")]
     assert (row.since, row.since_run) == (NOW, "33333333-4444")
     in_memory = outcome(report([rejected], Earlier()), "", "", "", NOW)

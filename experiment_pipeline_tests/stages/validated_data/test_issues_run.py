@@ -7,10 +7,14 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from experiment_pipeline.experiment.store import FileStore
+from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import location, read_bytes
 from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests.tracking import history
 
 pytestmark = pytest.mark.usefixtures("storage")
 STAGES = ("raw_data", "data_analysis", "data_issues", "validated_data", "rejected_rows")
@@ -66,7 +70,9 @@ def test_a_rejected_table_and_the_next_one_that_is_mended(tmp_path):
     second = runs.run(clinic(tmp_path, table), scenario.SCHEMA, stages=STAGES)
     assert second.success, second.failure
     assert second.checks()["no_new_data_issues"]
-    assert "age: must be in the range (0, 120): mended" in page_of(second)
+    assert "age must be in the range (0, 120) (2 rows, 0.417 %): mended" in page_of(
+        second
+    )
     assert set(issues_of(second)["since_run"]) == {first.result.run_id}
 
 
@@ -76,7 +82,7 @@ def test_a_table_of_which_no_row_is_left_has_the_page(tmp_path):
     done = runs.run(clinic(tmp_path, table), scenario.SCHEMA, stages=STAGES)
     assert "fit_for_modelling" in done.failure
     assert done.materialized("data_issues")
-    assert "ward: must be one of" in page_of(done)
+    assert "ward must be one of" in page_of(done)
     assert recorded(done)["status"] == "rejected"
     assert recorded(done)["data_issues"] == len(issues_of(done))
 
@@ -90,3 +96,15 @@ def test_a_clean_table_has_a_page_without_issues(tmp_path):
     assert done.checks()["no_new_data_issues"]
     assert recorded(done)["data_issues"] == 0
     assert "0 data issues." in page_of(done)
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"), [({"target": "delayed"}, True), ({}, False)]
+)
+def test_the_interval_of_another_target_is_not_taken(changes, known):
+    """Earlier runs predicted `delayed`."""
+    history.write_history("clinic")
+    run = RunRecord("clinic", "now")
+    spec = scenario.spec(**changes)
+    store = FileStore(spec, run=run, started=RunFacts(), warn=print)
+    assert (store.earlier_issues("").width == pytest.approx(0.04)) is known
