@@ -227,7 +227,11 @@ class Meaning(Words):
     @property
     def said(self) -> Settings:
         """What somebody wrote about it: key → value."""
-        return self.stated(Meaning.model_fields.keys() & self.model_fields_set)
+        return {
+            key: getattr(self, key)
+            for key in Meaning.model_fields
+            if key in self.model_fields_set
+        }
 
     @property
     def in_words(self) -> str:
