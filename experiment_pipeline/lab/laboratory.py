@@ -64,7 +64,7 @@ _TOLD = {"title", "description", "unit", "known"}  # of the dictionary
 _MOST_COLUMNS = 100
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SHOWN_ROWS = 10
-_MOST_TOLD = 30  # proposals of the history
+_MOST_TOLD, _LONGEST_CHANGE = 30, 500  # proposals of the history; characters of each
 # Of the seconds of a claim, for reading the table and starting a process.
 _OVERHEAD_SECONDS = 4.0
 _SEARCH_SHARE = 0.85
@@ -152,11 +152,7 @@ class Laboratory:
         text = proposals.checked_reason(reason)
         event = Event("proposed", agent, id_, text, change)
         is_new = self.records.add(lambda history: _once(event, history)) is not None
-        answer: Answer = {"proposal": id_, "is_new": is_new}
-        ends = self.records.history().last("explored", "failed")
-        if id_ in ends:
-            answer["explored_before"] = _told(ends[id_])
-        return answer
+        return {"proposal": id_, "is_new": is_new}
 
     def _changed(self, change: Mapping[str, Any]) -> NamedColumns:
         columns = self.base.assets["raw_data"].frame.columns
@@ -282,12 +278,12 @@ class Laboratory:
         """The configurations of an explored proposal: cost, and which are tied."""
         return {
             "proposal": proposal,
-            "leaderboard": [*self._result(proposal).leaderboard],
+            "leaderboard": self._result(proposal).leaderboard,
         }
 
     def shortfall(self, proposal: str = BASE) -> Answer:
         """What more rows, time or other labels may bring to an explored proposal."""
-        return {"proposal": proposal, "outlook": [*self._result(proposal).outlook]}
+        return {"proposal": proposal, "outlook": self._result(proposal).outlook}
 
     def compare(self, proposal: str, other: str = BASE) -> Answer:
         """Which of two explored proposals is better, if that can be told."""
@@ -330,7 +326,7 @@ class Laboratory:
                 "at": event.at,
                 "agent": event.by,
                 "reason": event.words,
-                "change": _shortened(event.change),
+                "change": json.dumps(event.change)[:_LONGEST_CHANGE],
             }
             if id_ in tried:
                 row |= {
@@ -494,11 +490,6 @@ def _told_error(error: errors.ExperimentPipelineError) -> str:
             "train and test rows show"
         )
     return f"{type(error).__name__}: the person finds it in the log of the laboratory"
-
-
-def _shortened(change: Mapping[str, Any]) -> Any:
-    text = json.dumps(change)
-    return change if len(text) <= 500 else f"{text[:500]}…"
 
 
 def _column(column: pd.Series, meaning: Meaning) -> Answer:

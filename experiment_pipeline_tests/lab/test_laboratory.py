@@ -73,7 +73,7 @@ def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path):
     assert laboratory.budget() == left
     assert left["explorations"] == 3
     again = laboratory.propose(TREES, "another reason", "someone else")
-    assert (again["is_new"], again["explored_before"]["exploration"]) == (False, 1)
+    assert again == {"proposal": trees["proposal"], "is_new": False}
     better = explored(laboratory, WITHOUT_NOISE)
     assert better["words"].startswith("not yet a difference: up to 0.0")
     assert not {"score", "difference", "chosen"} & {*better}
