@@ -17,7 +17,7 @@ from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.experiment.declared import experiment_folder
 from experiment_pipeline.experiment.files import SCHEMA_FILE, named_columns
 from experiment_pipeline.experiment.flow import prepared_rows
-from experiment_pipeline.intake.raw_table import read
+from experiment_pipeline.intake.raw_table import RawTable, read
 from experiment_pipeline.intake.sources import Content, read_source
 from experiment_pipeline.spec.reading import (
     YamlFile,
@@ -89,12 +89,8 @@ class DraftedDictionary:
 
         Raises InvalidSchema: a column is written in a way that cannot be added to.
         """
-        nodes = {
-            name.value: node
-            for key, below in self.file.documents[0].value
-            if key.value == "columns"
-            for name, node in below.value
-        }
+        keys = {key.value: below for key, below in self.file.documents[0].value}
+        nodes = {name.value: node for name, node in keys["columns"].value}
         by_hand = InvalidSchema(
             self.file.path,
             rule="writes a column with an anchor or in another rare way",
@@ -149,19 +145,21 @@ def draft_dictionary(experiment: str, list_: str | None = None) -> DraftedDictio
             added[name] = new
         said[name] = {**column.said, **new}
     raw = read(contents, named.spec.source)
-    prepared = prepared_rows(raw, named)
-    analysis, _ = analyse_prepared(prepared, named.spec, named.dictionary)
-    strongest = [feature.column for feature in analysis.associations]
-    others = [name for name in said if name not in named.spec.not_features]
-    dates = named.spec.preparation.calendar.items()
-    parts = {part for date, chosen in dates for part in calendar_columns(date, *chosen)}
-    features = [
-        name
-        for name in dict.fromkeys([*strongest, *others])
-        if name in said and name not in parts
-    ]
+    features = [name for name in _strongest_first(raw, named) if name in said]
     questions = [*_suspicions(features, said, named), *_open(features, said, schema)]
     return DraftedDictionary(file, added, questions)
+
+
+def _strongest_first(raw: RawTable, named: NamedColumns) -> list[str]:
+    """Return the delivered features, those that predict most alone first."""
+    spec = named.spec
+    prepared = prepared_rows(raw, named)
+    analysis, _ = analyse_prepared(prepared, spec, named.dictionary)
+    strongest = [feature.column for feature in analysis.associations]
+    dates = spec.preparation.calendar.items()
+    parts = {part for date, chosen in dates for part in calendar_columns(date, *chosen)}
+    columns = dict.fromkeys([*strongest, *map(str, prepared.frame.columns)])
+    return [name for name in columns if name not in {*spec.not_features, *parts}]
 
 
 def write_dictionary(experiment: str, drafted: DraftedDictionary) -> None:
