@@ -46,7 +46,11 @@ from experiment_pipeline.stages.validation_report.report import (
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
 from experiment_pipeline.statistics.interval import variance_factor
-from experiment_pipeline.statistics.metrics import metric_of, significantly_better
+from experiment_pipeline.statistics.metrics import (
+    metric_of,
+    significantly_better,
+    significantly_worse,
+)
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     linearise,
@@ -430,10 +434,10 @@ def by_random_split(
     what += f": {numbers.score(first.estimate)}"
     if significantly_better(spec.metric, gap):
         what += "; a random split would have promised too much"
-    elif gap.low <= 0 <= gap.high:
-        what += "; the difference may be chance"
-    else:
+    elif significantly_worse(spec.metric, gap):
         what += "; a random split would have promised less"
+    else:
+        what += "; the difference may be chance"
     yield EvidenceRow.of("random split", what, second.estimate, gap, len(declared.y))
 
 
