@@ -23,6 +23,7 @@ import pandas as pd
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment.explore import (
+    NOT_YET,
     Exploration,
     RunLimits,
     difference_in_words,
@@ -46,7 +47,7 @@ from experiment_pipeline.spec.schema import Meaning
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.validation_report.shortfall import gather
-from experiment_pipeline.statistics.interval import LEVEL, Interval
+from experiment_pipeline.statistics.interval import Interval, level_of_each
 from experiment_pipeline.statistics.scores import paired_difference
 from experiment_pipeline.storage.processes import user_name
 from experiment_pipeline.storage.records import now
@@ -433,7 +434,7 @@ def _verdict(metric: str, change: Interval | None) -> str:
     if change is None:
         return "not compared: its test rows are others"
     words = difference_in_words(metric, change)
-    if words == "not yet a difference":
+    if words == NOT_YET:
         luck = numbers.rounded((change.high - change.low) / 2)
         return f"{words}: up to {luck:.2g} of {metric} may be luck"
     return f"{words}: {metric} {numbers.difference(change)}"
@@ -473,11 +474,6 @@ def _outlook(exploration: Exploration) -> Iterator[str]:
     waiting = int((board.rows["status"] == "not started").sum())
     if waiting:
         yield f"{numbers.counted(waiting, 'configuration')} had no time to start."
-
-
-def level_of_each(differences: int) -> float:
-    """Return the level at which so many differences hold together (Bonferroni)."""
-    return 1 - (1 - LEVEL) / differences
 
 
 def _told_error(error: errors.ExperimentPipelineError) -> str:

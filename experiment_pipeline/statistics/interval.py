@@ -484,6 +484,19 @@ def around(spread: Spread, level: float = LEVEL, least_error: float = 0.0) -> In
     return Interval(estimate, estimate - half, estimate + half, level)
 
 
+def level_of_each(differences: int) -> float:
+    """Return the level at which so many differences hold together (Bonferroni)."""
+    return 1 - (1 - LEVEL) / differences
+
+
+def level_of_comparison(number: int) -> float:
+    """Return the level of comparison 1, 2, … of a sequence whose end is not known.
+
+    Number k may err with probability 5 %/(k (k + 1)); these sum to 5 %.
+    """
+    return level_of_each(number * (number + 1))
+
+
 def quantile(degrees_of_freedom: float, level: float) -> float:
     """Return how many standard errors a two-sided interval reaches, by Student's t."""
     from scipy.special import stdtrit

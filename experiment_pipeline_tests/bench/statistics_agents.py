@@ -13,10 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from experiment_pipeline.lab.laboratory import level_of_each
 from experiment_pipeline.stages.leaderboard.ranking import Measured, RankedRows, order
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import Interval, level_of_each
 from experiment_pipeline.statistics.scores import layout, paired_difference
 from experiment_pipeline_tests.bench.statistics_choice import (
     entered,

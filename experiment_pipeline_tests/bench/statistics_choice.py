@@ -38,14 +38,22 @@ from experiment_pipeline.stages.validation_report.ledger import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Drawn, compare_with_best
-from experiment_pipeline.statistics.interval import Interval, cluster_sums
+from experiment_pipeline.statistics.interval import (
+    LEVEL,
+    Interval,
+    Linearised,
+    cluster_sums,
+    level_of_comparison,
+)
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     best_constant,
     difference_to_baseline,
+    paired_difference,
     score,
 )
+from experiment_pipeline.statistics.scores import layout as scores_layout
 from experiment_pipeline.statistics.thresholds import (
     cost_interval,
     decision_threshold,
@@ -425,6 +433,64 @@ def kept_of_explorations(
     return interval.low <= truth[kept.result.fingerprint] <= interval.high
 
 
+@repeated
+def chain_is_covered(
+    generator: _Generator, *, explorations: int = 50, corrected: bool = True
+) -> bool:
+    """Whether the interval of each paired difference of a chain holds the true one.
+
+    Each exploration adds a column of noise to those kept; the user keeps what looks
+    better. Without `corrected` each interval is one for itself alone.
+    """
+    rows = 200
+    test = slice(3 * rows, None)
+    columns = generator.normal(size=(4 * rows, 1))
+    y = columns[:, 0] / 2 + generator.normal(size=4 * rows)
+    layout = scores_layout("rmse", y[test], np.arange(rows))
+
+    def fitted(table: np.ndarray) -> tuple[Linearised, float]:
+        """The score on the test rows, and the true error."""
+        weights = np.linalg.lstsq(table[: 3 * rows], y[: 3 * rows], rcond=None)[0]
+        error = weights - np.array([0.5] + (table.shape[1] - 1) * [0.0])
+        predicted = apart(y[test], table[test] @ weights)
+        return predicted.linearise("rmse"), math.sqrt(1 + float(error @ error))
+
+    kept, kept_truth = fitted(columns)
+    for number in range(1, explorations):
+        table = np.column_stack([columns, generator.normal(size=4 * rows)])
+        score, truth = fitted(table)
+        level = level_of_comparison(number) if corrected else LEVEL
+        change = paired_difference(kept, score, layout, level)
+        if not change.low <= truth - kept_truth <= change.high:
+            return False
+        if change.estimate < 0:
+            kept, kept_truth, columns = score, truth, table
+    return True
+
+
+@repeated
+def gain_is_shown(
+    generator: _Generator, *, exploration: int, gain: float, corrected: bool = True
+) -> bool:
+    """Whether a column that truly helps is called better at one exploration.
+
+    `gain`: how many standard deviations of the error it moves the target.
+    """
+    rows = 200
+    test = slice(3 * rows, None)
+    columns = generator.normal(size=(4 * rows, 2))
+    y = columns @ np.array([0.5, gain]) + generator.normal(size=4 * rows)
+    layout = scores_layout("rmse", y[test], np.arange(rows))
+
+    def fitted(table: np.ndarray) -> Linearised:
+        weights = np.linalg.lstsq(table[: 3 * rows], y[: 3 * rows], rcond=None)[0]
+        return apart(y[test], table[test] @ weights).linearise("rmse")
+
+    level = level_of_comparison(exploration - 1) if corrected else LEVEL
+    before, after = fitted(columns[:, :1]), fitted(columns)
+    return paired_difference(before, after, layout, level).high < 0
+
+
 def entered(
     spec: ExperimentSpec,
     ranked: RankedRows,
@@ -664,6 +730,43 @@ CHOICE = (
             "the same, the best one's own interval": {
                 "explorations": 50,
                 "greedy": True,
+                "corrected": False,
+            },
+        },
+    ),
+    *each(
+        Aim(low=0.93),
+        300,
+        chain_is_covered,
+        {
+            "a greedy chain of {explorations} explorations: all differences are covered": {
+                "explorations": [10, 50]
+            }
+        },
+    ),
+    *each(
+        None,
+        300,
+        chain_is_covered,
+        {
+            "the same of {explorations}, each interval for itself": {
+                "explorations": [10, 50],
+                "corrected": False,
+            }
+        },
+    ),
+    *each(
+        None,
+        1_000,
+        gain_is_shown,
+        {
+            "a true gain of {gain} is shown at exploration {exploration}": {
+                "exploration": [2, 10, 50],
+                "gain": [0.3, 0.5],
+            },
+            "the same gain of {gain}, its interval for itself": {
+                "exploration": 2,
+                "gain": [0.3, 0.5],
                 "corrected": False,
             },
         },

@@ -1,6 +1,7 @@
 """Exploration: up to the leaderboard, on the same test rows, without a look."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sklearn.linear_model import Lasso
 
 import experiment_pipeline as ep
+from experiment_pipeline.experiment import explore as explore_module
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 SEARCH = [{"algorithm": "linear"}]
@@ -119,3 +121,28 @@ def test_a_leak_ends_the_exploration():
     """As it ends a run: the leaderboard would be of no use."""
     with pytest.raises(ep.DataError, match="copy"):
         explore(table().assign(copy=table()["target"]))
+
+
+def test_each_further_exploration_widens_the_difference_and_a_repeated_one_does_not():
+    """Whoever tries often is told what remains after so many tries; models that are
+    added count as well, and a long chain without a difference warns.
+    """
+    found = explore(table())
+    first = found.with_features(with_product)
+    assert first.change is not None
+    assert first.change.level == pytest.approx(1 - 0.05 / 2)
+    assert "corrected for 2 explorations) to before: not yet" in repr(first)
+    added = found.add(Lasso(alpha=0.1), "mine")
+    third = found.without("more")
+    assert (added.explorations, third.explorations) == (3, 4)
+    assert third.change is not None
+    assert third.change.level == pytest.approx(1 - 0.05 / 12)
+    again = explore(table()).with_features(with_product)
+    assert again.change == first.change
+    assert "optimistic" not in repr(first)
+    chain = first
+    for _ in range(explore_module._MOST_UNPROVEN):
+        chain = replace(first, before=chain)
+        chain.__dict__["_verdict"] = explore_module.NOT_YET
+    assert "8 changes up to here were not yet a difference" in repr(chain)
+    assert "optimistic" in chain._repr_html_()

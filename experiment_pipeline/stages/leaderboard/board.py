@@ -187,11 +187,38 @@ def leaderboard(
 
     `ledger`: of what was scored on these rows before; this ranking is added to it.
     """
+    rows = _ranked_rows(models, sets, spec)
+    stored = models.results(filter(None, results.rows["fingerprint"]))
+    scored = None if ledger is None else _in_ledger(ledger, rows, sets)
+    board = rank(concluded(results, stored), rows, time, by_hand, scored)
+    return replace(
+        board,
+        notes=(*set_aside, *board.notes),
+        digests=sets.digests,
+        yaml_digests=key_digests(spec),
+    )
 
+
+def rankings_until(
+    board: Leaderboard,
+    models: ModelStore,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+) -> int:
+    """Return how many rankings of the test rows there were with that of a board."""
+    ranked = board.rows.loc[board.rows["rank"].notna(), "fingerprint"]
+    rows = _ranked_rows(models, sets, spec)
+    ledger = ScoreLedger.of(spec.name)
+    return _in_ledger(ledger, rows, sets).rankings_until(ranked.tolist())
+
+
+def _ranked_rows(
+    models: ModelStore, sets: TrainingSets, spec: ExperimentSpec
+) -> RankedRows:
     def predictions(result: ModelResult) -> np.ndarray:
         return models.test_predictions([result.fingerprint])[result.fingerprint]
 
-    rows = RankedRows(
+    return RankedRows(
         spec,
         predictions,
         sets.y_test,
@@ -203,18 +230,13 @@ def leaderboard(
         variance_factor=sets.variance_factor,
         row_numbers=sets.test.index.to_numpy(),
     )
-    stored = models.results(filter(None, results.rows["fingerprint"]))
-    scored = None
-    if ledger is not None:
-        y = pd.Series(sets.y_test, index=sets.test.index)
-        scored = ledger.on(y, rows.groups, spec.metric)
-    board = rank(concluded(results, stored), rows, time, by_hand, scored)
-    return replace(
-        board,
-        notes=(*set_aside, *board.notes),
-        digests=sets.digests,
-        yaml_digests=key_digests(spec),
-    )
+
+
+def _in_ledger(
+    ledger: ScoreLedger, rows: RankedRows, sets: TrainingSets
+) -> ComparedRows:
+    y = pd.Series(sets.y_test, index=sets.test.index)
+    return ledger.on(y, rows.groups, rows.spec.metric)
 
 
 def rank(

@@ -12,8 +12,9 @@ the experiment does not matter.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -111,6 +112,18 @@ class ComparedRows:
         contributed = np.column_stack(columns).astype(float)
         return EarlierScores(rankings, np.array(values), contributed)
 
+    def rankings_until(self, fingerprints: Collection[str]) -> int:
+        """Return how many rankings there were when all of these models were scored."""
+        notes = [note for _, note in self.ledger.notes_on(self.digest, self.metric)]
+        unscored = set(fingerprints)
+        count = 0
+        for note in sorted(notes, key=lambda note: note.at):
+            if not unscored:
+                break
+            unscored -= note.scores.keys()
+            count += 1
+        return count
+
     def _write(self, scores: Mapping[str, float], contributions: np.ndarray) -> None:
         content = io.BytesIO()
         np.save(content, contributions.astype("float32"), allow_pickle=False)
@@ -140,17 +153,21 @@ class ScoreLedger(Journals):
         """Yield the rankings of these rows in all experiments, each with the
         contributions (G, C) to its scores; a damaged one is passed over.
         """
+        for ledger, note in self.notes_on(rows, metric):
+            try:
+                content = ledger.contributions.read(note.contributions)
+            except EntryCorrupt:
+                continue
+            yield note, np.load(io.BytesIO(content), allow_pickle=False)
+
+    def notes_on(self, rows: str, metric: str) -> Iterator[tuple[Self, RankingNote]]:
+        """Yield the notes on rankings of these rows, each with its ledger."""
         for ledger in self.of_all():
             for note in ledger.notes.notes(rows).values():
                 if isinstance(note, EntryCorrupt):
                     continue
-                if (note.rows, note.metric) != (rows, metric):
-                    continue
-                try:
-                    content = ledger.contributions.read(note.contributions)
-                except EntryCorrupt:
-                    continue
-                yield note, np.load(io.BytesIO(content), allow_pickle=False)
+                if (note.rows, note.metric) == (rows, metric):
+                    yield ledger, note
 
     @property
     def notes(self) -> Journal[RankingNote]:
