@@ -372,7 +372,7 @@ def test_the_decision_says_what_the_model_is_worth():
     RunRecord(EXPERIMENT, run_id).record(numbered)
     sections = record_of(run_id)
     assert (
-        "the model is worth 1,234 (900.00 to 1,500) more than doing nothing, a month "
+        "the model is worth 1,234 (900 to 1,500) more than doing nothing, a month "
         "of 500 rows; -20.00 (-60.00 to 20.00) (may be chance) more than alarming "
         "always" in sections["Decision"]
     )
