@@ -36,7 +36,7 @@ from experiment_pipeline.table.digests import sha256
 
 _CONFIGURATION, _SETS = "hyperparameters.yaml", "sets.json"
 # Settings that matter to Dagster alone; a variable that they name may be absent here.
-_WITHOUT_EFFECT = ("owners", "schedule", "tags")
+_WITHOUT_EFFECT = ("owners", "run_tags", "schedule", "tags")
 _CPU, _SAME = "CPU kernel", "same"
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 

@@ -7,6 +7,7 @@ treats a reversed range as unpartitioned.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -68,7 +69,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
         )
 
     assets = [asset.map_asset_specs(described) for asset in stage_assets(named)]
-    tags = range_tags(declared)
+    tags = {**spec.run_tags, **range_tags(declared)}
     job = dg.define_asset_job(
         name=spec.name,
         selection=assets,
@@ -93,7 +94,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
 
 
 def _watching(
-    named: NamedColumns, settings: Watch, tags: dict[str, str]
+    named: NamedColumns, settings: Watch, tags: dict[str, Any]
 ) -> dg.Definitions:
     """The asset `watch`, its job and schedule, and the sensor that requests a run of
     the experiment.
@@ -115,7 +116,7 @@ def _watching(
     )
 
 
-def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
+def _promise_broken(spec: ExperimentSpec, tags: dict[str, Any]) -> dg.SensorDefinition:
     """Requests one run for each version that scores below its promise; the run still
     has to pass all gates.
     """
@@ -148,6 +149,7 @@ def refused_by_dagster(spec: ExperimentSpec) -> list[Problem]:
         "schedule": lambda: _schedule(spec.name, spec.schedule),
         "owners": lambda: dg.AssetSpec("asset", owners=spec.owners),
         "tags": lambda: dg.AssetSpec("asset", tags=spec.tags),
+        "run_tags": lambda: dg.RunRequest(tags=spec.run_tags),
         "freshness": lambda: _freshness(spec),
         "watch": lambda: (
             spec.watch and _schedule(spec.name, spec.watch.schedule or "@daily")
@@ -176,14 +178,14 @@ def _schedule(
     job: str,
     cron: str,
     text: str | None = None,
-    tags: dict[str, str] | None = None,
+    tags: dict[str, Any] | None = None,
 ) -> dg.ScheduleDefinition:
     names = {"name": f"{job}_schedule", "job_name": job, "cron_schedule": cron}
     run = dg.RunRequest(tags=tags)
     return dg.ScheduleDefinition(**names, execution_fn=lambda _: run, description=text)
 
 
-def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
+def _sensor(spec: ExperimentSpec, tags: dict[str, Any]) -> dg.SensorDefinition:
     """Requests one run per new state of the source; an unreachable source is skipped
     with its error.
     """

@@ -187,6 +187,9 @@ class ExperimentSpec(Closed):
     )
     owners: tuple[str, ...] = Field((), description="Email addresses or team:name")
     tags: dict[str, str] = Field({}, description="Name → value, on every asset")
+    run_tags: dict[str, Any] = Field(
+        {}, description="Name → value, on every run, such as dagster-k8s/config"
+    )
     freshness: operation.Freshness | None = Field(
         None,
         description="Largest age of leaderboard and exported model; unset: no limit",

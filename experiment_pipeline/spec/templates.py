@@ -35,6 +35,7 @@ _NO_COLUMNS = frozenset(
         "metric",
         "mlflow",
         "owners",
+        "run_tags",
         "schedule",
         "search",
         "tags",

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import yaml
+
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.storage.files import exists, location, read_if_exists
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison, compared
+from experiment_pipeline.tracking.next_machine import next_run
 from experiment_pipeline.tracking.server import LABORATORY_PAGE, relative_to
 from experiment_pipeline.tracking.summary import Row, RunSummary, summary_of
 
@@ -270,6 +273,7 @@ def decision_record(run: Decided) -> document.Document:
         **_evidence(run),
         "What changed": _changed(run),
         "Cost until this was written": [document.Paragraph(f"{run.summary.cost}.")],
+        "What the next run needs": _next_run(run),
         "YAML": _yaml(run),
         "Reviewed": [
             document.TableBlock(("", ""), [(name, "." * 40) for name in to_sign])
@@ -554,6 +558,14 @@ def _next_steps(run: Decided) -> Iterator[document.Block]:
         texts = filter(None, (row["because"], row["promises"]))
         blocks = tuple(map(document.Paragraph, texts))
         yield document.Card(row["what"], f"{number}", "", blocks)
+
+
+def _next_run(run: Decided) -> Iterator[document.Block]:
+    if needs := next_run(run.run, run.rows["configurations"]):
+        yield document.Bullets(needs.sentences)
+        tags = yaml.safe_dump({"run_tags": needs.run_tags}, sort_keys=False)
+        yield document.Paragraph("On Kubernetes, in defs.yaml:")
+        yield document.Code("yaml", tags.rstrip("\n"))
 
 
 def _yaml(run: Decided) -> Iterator[document.Block]:

@@ -18,6 +18,7 @@ from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison
 from experiment_pipeline.tracking.database.tables import CONFIGURATIONS
+from experiment_pipeline.tracking.next_machine import next_run
 from experiment_pipeline.tracking.next_step import next_step
 from experiment_pipeline.tracking.record import decided
 from experiment_pipeline.tracking.summary import (
@@ -109,6 +110,8 @@ def run_json(row: Row) -> str:
     """Return everything recorded of one run as a JSON object, with a list per table."""
     parts = {name: _records(questions.rows_of(name, row)) for name in ("sets", *_PARTS)}
     [facts] = _records(pd.DataFrame([row]))
+    needs = next_run(row, questions.plain_rows_of("configurations", row))
+    facts["next_run"] = needs and needs.facts
     return json.dumps({**facts, **parts}, indent=2)
 
 

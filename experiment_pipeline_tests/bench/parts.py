@@ -25,6 +25,7 @@ from experiment_pipeline_tests.bench import (
 )
 from experiment_pipeline_tests.bench.automl import page as automl
 from experiment_pipeline_tests.bench.data import Measured
+from experiment_pipeline_tests.bench.next_machine import next_machine
 from experiment_pipeline_tests.bench.sections import markdown, table
 
 RATIO = ["ours against", "ours, s", "other, s", "ratio", "to reach"]
@@ -137,4 +138,5 @@ PARTS: Mapping[str, Part] = {
     "disk": Part(
         "What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())
     ),
+    "next_machine": Part("What the next run needs", lambda _: next_machine()),
 }

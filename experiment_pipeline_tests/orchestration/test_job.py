@@ -2,6 +2,7 @@
 a sensor.
 """
 
+import json
 from datetime import timedelta
 
 import dagster as dg
@@ -49,6 +50,20 @@ def test_every_asset_has_what_the_page_says_of_it():
     assert {stage: one.code_version for stage, one in specs.items()} == {
         stage: str(version) for stage, version in CODE_VERSIONS.items()
     }
+
+
+def test_a_requested_run_has_the_tags_of_the_yaml_and_its_own_range():
+    """Of the job, and of its schedule, whose requests do not inherit the job's."""
+    resources = {"requests": {"cpu": "2"}}
+    tags = {"dagster-k8s/config": {"container_config": {"resources": resources}}}
+    spec = scenario.spec(run_tags=tags)
+    definitions = runs.definitions(spec, scenario.SCHEMA)
+    (schedule,) = definitions.schedules or ()
+    requested = schedule.evaluate_tick(dg.build_schedule_context()).run_requests or ()
+    job = definitions.resolve_job_def(spec.name)
+    for found in (job.tags, requested[0].tags):
+        assert json.loads(found["dagster-k8s/config"]) == tags["dagster-k8s/config"]
+        assert RANGE_START in found
 
 
 def defined(code_version: str) -> dg.Definitions:

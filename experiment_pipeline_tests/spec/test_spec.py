@@ -432,6 +432,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "price_per_hour": (0.4, set()),
     "owners": (["team:ml"], set()),
     "tags": ({"tier": "1"}, set()),
+    "run_tags": ({"dagster/priority": "1"}, set()),
     "freshness": ({"fail_after": "7 days"}, set()),
     "watch": (
         {"predictions": "p.csv", "labels": "l.csv", "schedule": "0 7 * * *"},

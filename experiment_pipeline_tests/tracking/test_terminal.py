@@ -141,6 +141,7 @@ def test_a_run_as_json_has_a_list_per_table():
     assert len(run["findings"]) == len(run["gates"]) == 1
     (best,) = (row for row in run["configurations"] if row["rank"] == 1)
     assert best["hyperparameters"] == {"num_leaves": 31, "learning_rate": 0.05}
+    assert run["next_run"]["cpu_seconds"] == run["cpu_seconds"] + 0.2, "one was reused"
 
 
 def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path):

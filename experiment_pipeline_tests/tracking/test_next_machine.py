@@ -1,0 +1,115 @@
+"""What the next run needs: cores, memory, time and money, from the last run's cost."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import yaml
+
+import experiment_pipeline as ep
+from experiment_pipeline.reporting.document import render
+from experiment_pipeline.tracking.next_machine import NextRun, next_run
+from experiment_pipeline.tracking.record import decided, decision_record
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.command_line import command
+
+RUN = {"cpu_seconds": 40.0, "peak_memory_bytes": 800, "price_per_hour": 3.6}
+
+
+def fits(*seconds: float | None, **columns: Any) -> list[dict[str, Any]]:
+    """Rows of configurations with these seconds of their fits."""
+    row = {"algorithm": "linear", "reused": False, "in_tie_group": False} | columns
+    return [row | {"fit_cpu_seconds": cpu} for cpu in seconds]
+
+
+def needs(run: dict[str, Any], rows: list[dict[str, Any]]) -> NextRun:
+    """The needs of a run that has some."""
+    found = next_run(run, rows)
+    assert found is not None
+    return found
+
+
+def test_a_run_of_fits_takes_cores_until_twice_as_many_hardly_help():
+    """32 of 40 s in fits: 4 cores take 16 s, 8 take 12 s, 16 no less than 10 s."""
+    predicted = needs(RUN, fits(*[2.0] * 16))
+    assert [predicted.seconds_on(cores) for cores in (1, 4, 8, 64)] == [40, 16, 12, 10]
+    assert (predicted.cores, predicted.wall_seconds) == (8, 12)
+    assert predicted.cost == pytest.approx(0.012)
+    words = "\n".join(predicted.sentences)
+    assert words.startswith("8 cores, 0.0 GB of memory, 12 s with nothing else")
+    assert "cost 0.012" in words
+    assert "On 1 core it takes 40 s" in words
+    assert "at least 10 s" in words
+
+
+def test_reused_fits_are_fitted_again_and_an_ensemble_is_no_fit_of_its_own():
+    """The next run may have nothing to reuse; its time is that of all fits."""
+    rows = fits(6.0) + fits(4.0, reused=True) + fits(None)
+    predicted = needs(RUN, [*rows, *fits(10.0, algorithm="ensemble")])
+    assert predicted.cpu_seconds == 44
+    assert predicted.fit_cpu_seconds == 10
+    assert predicted.fits == 2
+
+
+def test_so_many_random_fits_hold_a_tied_one_with_a_chance_of_95_percent():
+    """Of 10 with 5 tied, 4 fail to with 5/210; of 10 with 1 tied, all are needed."""
+    half = fits(*[1.0] * 5) + fits(*[1.0] * 5, in_tie_group=True)
+    assert needs(RUN, half).enough_fits == 4
+    one = fits(*[1.0] * 9) + fits(1.0, in_tie_group=True)
+    assert needs(RUN, one).enough_fits == 10
+    assert "random ones" not in "\n".join(needs(RUN, one).sentences)
+
+
+def test_kubernetes_gets_cores_and_memory_with_headroom():
+    """A quarter more than the peak, as request and as limit."""
+    run = RUN | {"peak_memory_bytes": 800 * 2**20}
+    tag = needs(run, fits(1.0)).run_tags["dagster-k8s/config"]
+    assert tag["container_config"]["resources"] == {
+        "requests": {"cpu": "1", "memory": "1000Mi"},
+        "limits": {"memory": "1000Mi"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("run", "rows"),
+    [
+        (RUN, []),
+        (RUN, fits(None)),
+        (RUN | {"cpu_seconds": None}, fits(1.0)),
+        (RUN | {"cpu_seconds": 5.0}, fits(9.0)),
+    ],
+)
+def test_without_fits_or_cost_or_on_a_cluster_nothing_is_predicted(run, rows):
+    """More CPU seconds in fits than in the process: they ran elsewhere."""
+    assert next_run(run, rows) is None
+
+
+def test_a_run_that_reuses_all_fits_predicts_a_run_that_fits_them():
+    """Its JSON has the seconds of the reused fits; its page says the same in words."""
+    settings = {"exclude": ["cost", "triage"], "split": "random", "price_per_hour": 36}
+    for _ in range(2):
+        result = ep.run(
+            scenario.table(),
+            "readmitted",
+            name="visits",
+            search=["linear", "dummy"],
+            progress=False,
+            **settings,
+        )
+    run = json.loads(command("show", "visits", "--json").output)
+    predicted = run["next_run"]
+    assert run["reused"] == predicted["fits"] == 2
+    reused = predicted["cpu_seconds"] - run["cpu_seconds"]
+    assert reused == pytest.approx(predicted["fit_cpu_seconds"])
+    assert predicted["memory_bytes"] == math.ceil(1.25 * run["peak_memory_bytes"])
+    assert predicted["cost"] == pytest.approx(predicted["wall_seconds"] / 100)
+    page = render(decision_record(decided("visits", result.run_id)))
+    assert (
+        predicted["run_tags"]
+        == yaml.safe_load(
+            page.partition("On Kubernetes, in defs.yaml:\n\n```yaml")[2].partition(
+                "```"
+            )[0]
+        )["run_tags"]
+    )
