@@ -3,7 +3,8 @@ memory, time and money.
 
 It holds for as many rows and configurations, with nothing to reuse. CPU seconds and
 memory are measured; the time on other numbers of cores is arithmetic: fits side by
-side, all else one after the other.
+side, all else one after the other, and the last run's waiting for disks and other
+processes once more.
 """
 
 import math
@@ -28,6 +29,7 @@ class NextRun:
     cpu_seconds: float
     fit_cpu_seconds: float  # of these, in fits, which run side by side
     longest_fit_seconds: float
+    waiting_seconds: float  # in which even a single core had nothing to do
     memory_bytes: int  # with headroom
     price_per_hour: float | None
     fits: int
@@ -36,7 +38,7 @@ class NextRun:
 
     def seconds_on(self, cores: float) -> float:
         """Return the wall seconds on so many cores; infinitely many: a cluster."""
-        others = self.cpu_seconds - self.fit_cpu_seconds
+        others = self.waiting_seconds + self.cpu_seconds - self.fit_cpu_seconds
         return others + max(self.fit_cpu_seconds / cores, self.longest_fit_seconds)
 
     @property
@@ -49,7 +51,7 @@ class NextRun:
 
     @property
     def wall_seconds(self) -> float:
-        """On these cores, with nothing else on the machine."""
+        """On these cores."""
         return self.seconds_on(self.cores)
 
     @property
@@ -78,9 +80,9 @@ class NextRun:
         price = f", cost {money(self.cost)}" if self.cost is not None else ""
         first = (
             f"{numbers.counted(self.cores, 'core')}, {self.memory_bytes / 1e9:.1f} GB "
-            f"of memory, {numbers.seconds(self.wall_seconds)} with nothing else on "
-            f"the machine ({numbers.seconds(self.cpu_seconds)} CPU){price}: for as "
-            "many rows, without fits to reuse."
+            f"of memory, {numbers.seconds(self.wall_seconds)} "
+            f"({numbers.seconds(self.cpu_seconds)} CPU){price}: for as many rows, "
+            "without fits to reuse."
         )
         lines = [first]
         if self.cores > 1:
@@ -95,7 +97,7 @@ class NextRun:
             lines.append(
                 f"Of the {self.fits:,} fitted configurations, {self.enough_fits:,} "
                 "random ones hold one that is tied with the best with a chance of "
-                "95 %."
+                f"{numbers.share(_SURE)}."
             )
         return lines
 
@@ -124,6 +126,7 @@ def next_run(run: Row, configurations: Sequence[Row]) -> NextRun | None:
         cpu_seconds=cpu_seconds,
         fit_cpu_seconds=sum(fit_seconds),
         longest_fit_seconds=max(fit_seconds),
+        waiting_seconds=max((run["wall_seconds"] or 0) - run["cpu_seconds"], 0.0),
         memory_bytes=math.ceil(_HEADROOM * run["peak_memory_bytes"]),
         price_per_hour=run["price_per_hour"],
         fits=len(fitted),

@@ -14,7 +14,12 @@ from experiment_pipeline.tracking.record import decided, decision_record
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.command_line import command
 
-RUN = {"cpu_seconds": 40.0, "peak_memory_bytes": 800, "price_per_hour": 3.6}
+RUN = {
+    "cpu_seconds": 40.0,
+    "wall_seconds": 22.0,
+    "peak_memory_bytes": 800,
+    "price_per_hour": 3.6,
+}
 
 
 def fits(*seconds: float | None, **columns: Any) -> list[dict[str, Any]]:
@@ -37,10 +42,16 @@ def test_a_run_of_fits_takes_cores_until_twice_as_many_hardly_help():
     assert (predicted.cores, predicted.wall_seconds) == (8, 12)
     assert predicted.cost == pytest.approx(0.012)
     words = "\n".join(predicted.sentences)
-    assert words.startswith("8 cores, 0.0 GB of memory, 12 s with nothing else")
+    assert words.startswith("8 cores, 0.0 GB of memory, 12 s (")
     assert "cost 0.012" in words
     assert "On 1 core it takes 40 s" in words
     assert "at least 10 s" in words
+
+
+def test_what_a_run_waited_for_is_waited_for_again():
+    """On any number of cores; a run on several cores tells of no waiting."""
+    waited = needs(RUN | {"wall_seconds": 43.0}, fits(*[2.0] * 16))
+    assert [waited.seconds_on(cores) for cores in (1, 4)] == [43, 19]
 
 
 def test_reused_fits_are_fitted_again_and_an_ensemble_is_no_fit_of_its_own():

@@ -78,7 +78,7 @@ def record_of(run_id: str, root: str | None = None) -> dict[str, str]:
         ),
         ("Gates and looks", "3 models were evaluated on these validation rows"),
         ("Cost until this was written", "36 s"),
-        ("What the next run needs", "1 core, 0.4 GB of memory, 52 s with nothing else"),
+        ("What the next run needs", "1 core, 0.4 GB of memory, 52 s ("),
         ("What the next run needs", "  dagster-k8s/config:\n    container_config:"),
         ("Reviewed", "| signature | ......"),
     ],
