@@ -67,6 +67,12 @@ class ExperimentSpec(Closed):
         min_length=1,
         description="Column with a positive weight per row; not a feature",
     )
+    incumbent: str | None = Field(
+        None,
+        min_length=1,
+        description="Column with the answers of the rule in use today: classes, "
+        "probabilities or numbers; not a feature",
+    )
     exclude: dict[
         str, Annotated[str, Field(min_length=1, description="The reason")]
     ] = Field(
@@ -288,8 +294,7 @@ class ExperimentSpec(Closed):
         names = {self.target, *self.exclude, *self.split.id_columns}
         if self.split.by != "random":
             names.add(self.split.column)
-        if self.sample_weight is not None:
-            names.add(self.sample_weight)
+        names.update(filter(None, (self.sample_weight, self.incumbent)))
         return frozenset(names)
 
     @property
@@ -373,7 +378,14 @@ class ExperimentSpec(Closed):
         """Conflicts of columns with two roles, such as a target that is excluded."""
         if self.sample_weight == self.target:
             yield ("sample_weight",), f"names the target {self.target!r}; name another"
-        roles = {"target": self.target, "column of weights": self.sample_weight}
+        if self.incumbent and self.incumbent in (self.target, self.sample_weight):
+            message = f"names the target or weights {self.incumbent!r}; name another"
+            yield ("incumbent",), message
+        roles = {
+            "target": self.target,
+            "column of weights": self.sample_weight,
+            "incumbent": self.incumbent,
+        }
         for role, name in roles.items():
             other_roles: list[tuple[bool, Location]] = [
                 (name in self.exclude, ("exclude", str(name))),

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from experiment_pipeline.statistics.interval import (
+    LEVEL,
     Interval,
     Linearised,
     Weights,
@@ -140,24 +141,37 @@ def cost_interval(costs: DecisionCosts, rows: SetPrediction, cut: float) -> Inte
 
 
 def saved_interval(
-    costs: DecisionCosts, rows: SetPrediction, cut: float, *, call_all: bool
+    costs: DecisionCosts,
+    rows: SetPrediction,
+    cut: float,
+    instead: np.ndarray,
+    level: float = LEVEL,
 ) -> Interval:
-    """Return what deciding at a threshold saves per row, paired, against calling all
-    rows, or none; its interval adds rows as `cost_interval` does.
+    """Return what deciding at a threshold saves per row, paired, against calling the
+    rows of a mask (n,); its interval adds rows as `cost_interval` does.
     """
     extended = with_one_of_each(rows, cut)
-    cost = cost_of(costs, extended.y, extended.prediction > 0)
-    saved = cost_of(costs, extended.y, np.full(len(cost), call_all)) - cost
+    called = extended.prediction > 0
+    added = ~called[len(rows.y) :]  # the decisions differ
+    if instead.all() or not instead.any():
+        added = np.full(len(added), instead.all())  # as it never decides otherwise
+    others = cost_of(costs, extended.y, np.append(instead, added))
+    saved = others - cost_of(costs, extended.y, called)
     score = mean(saved, relative_weights(extended.weights))
     layout = one_sample(extended.clusters, extended.weights)
-    return _observed(saved, rows, around(spread_of(score, layout)))
+    return _observed(saved, rows, around(spread_of(score, layout), level))
 
 
 def _observed(values: np.ndarray, rows: SetPrediction, wider: Interval) -> Interval:
     """Return the mean of the rows that were not added, with the bounds of all."""
     weights = relative_weights(rows.weights)
     observed = float(weighted_mean(values[: len(rows.y)], weights))
-    return Interval(observed, min(wider.low, observed), max(wider.high, observed))
+    return replace(
+        wider,
+        estimate=observed,
+        low=min(wider.low, observed),
+        high=max(wider.high, observed),
+    )
 
 
 @dataclass(frozen=True, eq=False)

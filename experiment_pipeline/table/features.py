@@ -115,6 +115,8 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("split", "column"), spec.split.column
     if spec.sample_weight is not None:
         yield ("sample_weight",), spec.sample_weight
+    if spec.incumbent is not None:
+        yield ("incumbent",), spec.incumbent
 
 
 def absent(place: str, name: str, columns: Collection[str]) -> UnusableTable:

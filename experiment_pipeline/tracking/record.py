@@ -467,7 +467,7 @@ def _decision(run: Decided) -> Iterator[document.Block]:
         lines = [line for line in run.summary.decision.splitlines() if line.strip()]
         if lines:
             yield document.Bullets(lines)
-    yield from map(document.Paragraph, filter(None, (_worth(run), simpler_model(run))))
+    yield from map(document.Paragraph, filter(None, _sentences(run)))
     if run.approval:
         yield document.Paragraph(f"Approval: {run.approval}.")
 
@@ -486,6 +486,17 @@ def _gate_bar(gate: Row) -> document.LimitBar:
     scale = 100 / ((high - low) or 1.0)
     ends = (scale * (value - low), scale * (limit - low))
     return document.LimitBar(gate["rule"], word, tone, text, ends)
+
+
+def _sentences(run: Decided) -> Iterator[str]:
+    """What else decides whether to use the model."""
+    for row in run.rows["evidence"]:
+        if row["kind"] == "challenger" and row["what"].startswith("the incumbent "):
+            change = numbers.as_known(row["difference"], row["low"], row["high"])
+            by = f": this model minus it {change}" if row["rows"] else ""
+            yield f"Beside {row['what']}{by}."
+    yield _worth(run)
+    yield simpler_model(run)
 
 
 def _worth(run: Decided) -> str:

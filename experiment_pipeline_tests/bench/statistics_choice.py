@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, ndtri
+from scipy.special import expit, logit, ndtri
 
 from experiment_pipeline.spec import Costs, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
@@ -667,9 +667,14 @@ def coverage_of_worth(
     found positive row brings `gain` and a false alarm costs 2.
     """
     costs = Costs(false_positive=2, true_positive=-gain)
-    interval = partial(
-        saved_interval, costs, cut=2 / (2 + gain), call_all=against == "all"
-    )
+
+    def interval(drawn: SetPrediction) -> Interval:
+        instead = np.full(len(drawn.y), against == "all")
+        if against == "a rule":  # blurred
+            noise = np.random.default_rng(seed).normal(size=len(drawn.y))
+            instead = logit(drawn.prediction) + noise >= logit(2 / (2 + gain))
+        return saved_interval(costs, drawn, 2 / (2 + gain), instead)
+
     return _coverage(interval, tables, seed, rows, centre)
 
 
@@ -818,7 +823,7 @@ CHOICE = (
         {
             "worth against calling {against}, {rows} rows, mean logit {centre}: the "
             "interval holds the truth": {
-                "against": ["nothing", "all"],
+                "against": ["nothing", "all", "a rule"],
                 "rows": [200, 1_000],
                 "centre": [-4.0, -1.5],
             }

@@ -398,6 +398,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "task": ("multiclass", FROM_ANALYSIS),
     "positive_class": ("yes", FROM_ANALYSIS),
     "sample_weight": ("weight", FROM_ANALYSIS),
+    "incumbent": ("rule", {ANALYSIS, ROWS, SETS, REPORT}),
     "exclude": ({"arrival": "known only afterwards"}, {ANALYSIS, ROWS, SETS}),
     "preparation": ({"types": {"age": "text"}}, {ANALYSIS, ROWS, SETS, REPORT}),
     "analysis": ({"report_rows": 200}, {ANALYSIS, REPORT}),

@@ -31,6 +31,9 @@ from experiment_pipeline.stages.validation_report import (
     referee,
 )
 from experiment_pipeline.stages.validation_report.audit import audit
+from experiment_pipeline.stages.validation_report.incumbent import (
+    compare_with_incumbent,
+)
 from experiment_pipeline.stages.validation_report.judged_model import (
     Classes,
     JudgedModel,
@@ -363,6 +366,12 @@ def _examination(
                 tolerance_of_tie=choice.board.tolerance_of_tie,
             )
             for champion in background.champions
+        ),
+        incumbent=compare_with_incumbent(
+            model,
+            choice.delivered.loc[sets.test.index[once]],
+            model.test.rows(once),
+            level,
         ),
     )
     if seconds <= 0:

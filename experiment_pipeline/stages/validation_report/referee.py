@@ -15,11 +15,16 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import EvidenceRow
+from experiment_pipeline.spec import Costs
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
+from experiment_pipeline.stages.validation_report.incumbent import (
+    IncumbentComparison,
+)
 from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.importance import spread_evenly
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.statistics.thresholds import cost_interval, saved_interval
@@ -75,24 +80,39 @@ class Case:
 
 
 def worth(case: Case) -> Iterator[EvidenceRow]:
-    """Yield what the decisions save against the same decision for every row."""
+    """Yield what the decisions save against the same one for every row, and against
+    the incumbent's.
+    """
     costs = case.model.spec.costs
     if costs is None:
         return
     rows = case.model.exported
-    n_rows, period = costs.period
     for name, call_all in {"doing nothing": False, "alarming always": True}.items():
         cost = cost_interval(costs, rows, -math.inf if call_all else math.inf)
-        saved = saved_interval(costs, rows, case.model.cut, call_all=call_all)
-        yield EvidenceRow(
-            kind="worth",
-            what=f"{name}, {period}",
-            score=n_rows * cost.estimate,
-            difference=n_rows * saved.estimate,
-            low=n_rows * saved.low,
-            high=n_rows * saved.high,
-            rows=len(rows.y),
+        instead = np.full(len(rows.y), call_all)
+        saved = saved_interval(costs, rows, case.model.cut, instead)
+        yield _worth_row(costs, name, cost.estimate, saved, len(rows.y))
+    incumbent = case.report.incumbent
+    if incumbent is not None and incumbent.saved is not None:
+        name = f"the incumbent {incumbent.column}"
+        yield _worth_row(
+            costs, name, incumbent.cost, incumbent.saved, rows=incumbent.rows
         )
+
+
+def _worth_row(
+    costs: Costs, name: str, cost: float, saved: Interval, rows: int
+) -> EvidenceRow:
+    n_rows, period = costs.period
+    return EvidenceRow(
+        kind="worth",
+        what=f"{name}, {period}",
+        score=n_rows * cost,
+        difference=n_rows * saved.estimate,
+        low=n_rows * saved.low,
+        high=n_rows * saved.high,
+        rows=rows,
+    )
 
 
 def challengers(case: Case) -> Iterator[EvidenceRow]:
@@ -108,6 +128,8 @@ def challengers(case: Case) -> Iterator[EvidenceRow]:
     score = report.score(metric)
     gain = score.difference_to_baseline
     yield EvidenceRow.of(kind, "the baseline (no features)", score.baseline, gain, rows)
+    if report.incumbent is not None:
+        yield _beside_incumbent(report.incumbent)
     if isinstance(linear, str):
         yield EvidenceRow(kind=kind, what=f"the best linear model: {linear}")
     else:
@@ -129,6 +151,24 @@ def challengers(case: Case) -> Iterator[EvidenceRow]:
                 "left out)"
             )
             yield EvidenceRow.of(kind, name, paired.champion, paired.gain, paired.rows)
+
+
+def _beside_incumbent(comparison: IncumbentComparison) -> EvidenceRow:
+    """How the model fares beside the rule in use today, by what both can do."""
+    what = f"the incumbent {comparison.column}"
+    if comparison.gain is None:
+        what = f"{what}: {comparison.why_not_compared}"
+        return EvidenceRow(kind="challenger", what=what)
+    score, of_model = map(numbers.score, comparison.on_test)
+    what += (
+        f" by {comparison.metric} (on test {score}, this model {of_model}): the model "
+        f"is {comparison.answer}"
+    )
+    if comparison.left_out:
+        what += f"; {comparison.left_out:,} rows without its answer are left out"
+    return EvidenceRow.of(
+        "challenger", what, comparison.scores[0], comparison.gain, comparison.rows
+    )
 
 
 def robustness(case: Case) -> Iterator[EvidenceRow]:

@@ -38,6 +38,9 @@ from experiment_pipeline.stages.validation_report.gates import (
     plausibility_gate,
     score_gates,
 )
+from experiment_pipeline.stages.validation_report.incumbent import (
+    IncumbentComparison,
+)
 from experiment_pipeline.stages.validation_report.judged_model import (
     JudgedModel,
     MetricScore,
@@ -156,6 +159,7 @@ class Examination:
     audit: tuple[AuditRow, ...] = ()  # of the groups of the columns of the YAML
     # with the champion, and the best if it is another one
     champions: tuple[ChampionComparison, ...] = ()
+    incumbent: IncumbentComparison | None = None  # None: the YAML names none
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -278,6 +282,8 @@ def judge(
     if spec.coverage:
         gates.append(coverage_gate(examination.coverage))
     gates += [comparison.gate for comparison in examination.champions]
+    if examination.incumbent is not None:
+        gates.append(examination.incumbent.gate)
     gates += audit_gates(spec, examination.audit)
     setting = reweighting(result.configuration.declared_settings)
     report = ValidationReport(
@@ -552,6 +558,7 @@ EXPECTED = {
     "looks_spent": ("gates at the first level", "labelled rows that are new"),
     "groups_differ": ("open", "a comparison of labels by group"),
     "coverage_not_held": ("intervals that hold, but wider", "more rows"),
+    "worse_than_incumbent": ("the rule stays until then", "new columns"),
     "worse_than_champion": ("the champion stays until then", "a comparison"),
     "target_reversed": ("a target with one meaning", "corrected labels"),
     "champion_may_have_leaked": ("an honest champion", "one command"),

@@ -126,6 +126,7 @@ def reasons(
     why += _coverage_not_held(report)
     for comparison in report.champions:
         why += _worse_than_champion(comparison, report)
+    why += _worse_than_incumbent(report)
     why += _drift(report)
     why += _fit(gate, spec, board, evidence.train_rows)
     why += _weak_segment(report)
@@ -144,6 +145,8 @@ def _gate_to_explain(spec: ExperimentSpec, report: ValidationReport) -> Gate | N
 def _failed_of_metrics(spec: ExperimentSpec, report: ValidationReport) -> list[Gate]:
     """The failed gates of scores that should be better: no champion, no audit."""
     not_of_scores = [comparison.gate for comparison in report.champions]
+    if report.incumbent is not None:
+        not_of_scores.append(report.incumbent.gate)
     plausibility = plausibility_gate(spec, report.scores)
     if plausibility is not None:
         not_of_scores.append(plausibility)
@@ -284,6 +287,16 @@ def _coverage_not_held(report: ValidationReport) -> Iterator[Reason]:
                 "Calibrate on more rows, on rows like the parts below the promise, or "
                 "promise less.",
             )
+
+
+def _worse_than_incumbent(report: ValidationReport) -> Iterator[Reason]:
+    comparison = report.incumbent
+    if comparison is not None and not comparison.gate.passed:
+        yield Reason(
+            "worse_than_incumbent",
+            f"This model is {comparison.answer}: {comparison.gate.rule}.",
+            "Go on with the incumbent; give the model the columns that it decides by.",
+        )
 
 
 def _worse_than_champion(
