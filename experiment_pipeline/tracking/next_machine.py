@@ -108,12 +108,7 @@ def next_run(run: Row, configurations: Sequence[Row]) -> NextRun | None:
     None: the run fitted nothing, its cost is not known, or its fits were not of its
     process but of a cluster.
     """
-    fitted = [
-        row
-        for row in configurations
-        # An ensemble's fits are those of its members.
-        if row["algorithm"] != ENSEMBLE and row["fit_cpu_seconds"] is not None
-    ]
+    fitted = [row for row in configurations if _is_fit(row)]
     if not fitted or not run["cpu_seconds"] or not run["peak_memory_bytes"]:
         return None
     fit_seconds = [row["fit_cpu_seconds"] for row in fitted]
@@ -132,6 +127,11 @@ def next_run(run: Row, configurations: Sequence[Row]) -> NextRun | None:
         fits=len(fitted),
         enough_fits=_enough(len(fitted), tied),
     )
+
+
+def _is_fit(row: Row) -> bool:
+    """Whether it was fitted; an ensemble's fits are those of its members."""
+    return row["algorithm"] != ENSEMBLE and row["fit_cpu_seconds"] is not None
 
 
 def _enough(fits: int, tied: int) -> int:
