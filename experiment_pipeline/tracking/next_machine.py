@@ -109,24 +109,34 @@ def next_run(run: Row, configurations: Sequence[Row]) -> NextRun | None:
     process but of a cluster.
     """
     fitted = [row for row in configurations if _is_fit(row)]
-    if not fitted or not run["cpu_seconds"] or not run["peak_memory_bytes"]:
+    if not fitted or not _cost_is_known(run):
         return None
-    fit_seconds = [row["fit_cpu_seconds"] for row in fitted]
-    reused_seconds = sum(row["fit_cpu_seconds"] for row in fitted if row["reused"])
-    cpu_seconds = run["cpu_seconds"] + reused_seconds
-    if cpu_seconds < sum(fit_seconds):
+    seconds = _fit_seconds(fitted)
+    cpu_seconds = run["cpu_seconds"] + sum(
+        _fit_seconds([row for row in fitted if row["reused"]])
+    )
+    if cpu_seconds < sum(seconds):
         return None
-    tied = sum(bool(row["in_tie_group"]) for row in fitted)
+    tied = [row for row in fitted if row["in_tie_group"]]
     return NextRun(
         cpu_seconds=cpu_seconds,
-        fit_cpu_seconds=sum(fit_seconds),
-        longest_fit_seconds=max(fit_seconds),
-        waiting_seconds=max((run["wall_seconds"] or 0) - run["cpu_seconds"], 0.0),
+        fit_cpu_seconds=sum(seconds),
+        longest_fit_seconds=max(seconds),
+        waiting_seconds=max(run["wall_seconds"] - run["cpu_seconds"], 0.0),
         memory_bytes=math.ceil(_HEADROOM * run["peak_memory_bytes"]),
         price_per_hour=run["price_per_hour"],
         fits=len(fitted),
-        enough_fits=_enough(len(fitted), tied),
+        enough_fits=_enough(len(fitted), len(tied)),
     )
+
+
+def _cost_is_known(run: Row) -> bool:
+    costs = ("cpu_seconds", "wall_seconds", "peak_memory_bytes")
+    return all(run[cost] for cost in costs)
+
+
+def _fit_seconds(rows: Sequence[Row]) -> list[float]:
+    return [row["fit_cpu_seconds"] for row in rows]
 
 
 def _is_fit(row: Row) -> bool:

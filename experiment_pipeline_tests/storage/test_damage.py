@@ -111,6 +111,7 @@ def readers(root: Path, table: Path) -> Readers:
         reads["tables", f"table {path.stem}"] = partial(table_text, path)
     for stage in (
         "data_analysis",
+        "data_issues",
         "leaderboard",
         "validation_report",
         "exported_model",
@@ -224,7 +225,9 @@ def test_a_run_over_damaged_files_ends_with_a_whole_model(
     assert Registry(UPath(copy), "clinic").model("v0002").damage() is None
     # What rests on models that were trained again has another fingerprint: they cost
     # otherwise.
-    quarantine = ["data_analysis", "leaderboard", "search", "trained_model"]
+    quarantine = [
+        *("data_analysis", "data_issues", "leaderboard", "search", "trained_model")
+    ]
     assert names(copy / "clinic" / "damaged") == quarantine
 
 

@@ -275,16 +275,12 @@ def judge(
     scores = model.scores()
     # Wider intervals after earlier looks.
     gate_scores = scores if looks.level == LEVEL else model.scores(looks.level)
-    gates = [*score_gates(spec, gate_scores)]
     plausibility = plausibility_gate(spec, scores)
-    if plausibility is not None:
-        gates.append(plausibility)
-    if spec.coverage:
-        gates.append(coverage_gate(examination.coverage))
-    gates += [comparison.gate for comparison in examination.champions]
-    if examination.incumbent is not None:
-        gates.append(examination.incumbent.gate)
-    gates += audit_gates(spec, examination.audit)
+    gates = [
+        *score_gates(spec, gate_scores),
+        *(() if plausibility is None else (plausibility,)),
+        *_examined_gates(spec, examination),
+    ]
     setting = reweighting(result.configuration.declared_settings)
     report = ValidationReport(
         experiment=spec.name,
@@ -315,6 +311,17 @@ def judge(
         **vars(examination),
     )
     return replace(report, notes=tuple(_notes(model, report)))
+
+
+def _examined_gates(spec: ExperimentSpec, examination: Examination) -> Iterator[Gate]:
+    """The gates of coverage, of what the model replaces, and of the audit."""
+    if spec.coverage:
+        yield coverage_gate(examination.coverage)
+    for comparison in examination.champions:
+        yield comparison.gate
+    if examination.incumbent is not None:
+        yield examination.incumbent.gate
+    yield from audit_gates(spec, examination.audit)
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
