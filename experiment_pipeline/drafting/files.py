@@ -194,7 +194,7 @@ def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft
     try:
         schema = load_schema(schema_text)
         prepared = assign(prepared, raw, schema, spec)
-        checked = validate(raw, prepared, schema, spec)
+        checked = validate(raw, prepared, schema, spec).some_left()
         check_target(checked.validated, spec)
         check_metrics(checked.validated[spec.target], spec)
         features = feature_columns(checked.validated, spec)

@@ -17,8 +17,9 @@ from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.experiment.declared import experiment_folder
 from experiment_pipeline.experiment.files import SCHEMA_FILE, named_columns
 from experiment_pipeline.experiment.flow import prepared_rows
+from experiment_pipeline.intake.contents import PARQUET_MAGIC, Content
 from experiment_pipeline.intake.raw_table import RawTable, read
-from experiment_pipeline.intake.sources import Content, read_source
+from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.spec.reading import (
     YamlFile,
     explain,
@@ -56,7 +57,10 @@ _OUTCOMES = (
     "paid reason recovered recoveries refund refunded repaid resolved response result "
     "returned settled status"
 )
-_EARLIER = "earlier expected former historical last past planned previous prior sched"
+_EARLIER = (
+    "earlier expected former historical last past planned previous prior sched "
+    "scheduled"
+)
 _PERSONAL = (
     "address birth birthdate birthday dob email firstname iban ip lastname mail mobile "
     "passport phone postcode ssn street surname telephone zip zipcode"
@@ -194,7 +198,7 @@ def _suspicions(
     target = _words(named.spec.target)
     for name in features:
         words = _words(name)
-        is_earlier = words & {*_EARLIER.split(), "scheduled"}
+        is_earlier = words & {*_EARLIER.split()}
         for key, (telling, question) in _TELLING.items():
             suspected = bool(words & {*telling.split()})
             if key == "known":
@@ -220,7 +224,7 @@ def _open(features: Sequence[str], said: Said, schema: SchemaFile) -> Iterator[s
 
 def _of_parquet(content: Content) -> Said:
     """Return what the fields of a Parquet file say; nothing of other files."""
-    if bytes(content[:4]) != b"PAR1":
+    if bytes(content[:4]) != PARQUET_MAGIC:
         return {}
     said: Said = {}
     for field in pq.read_schema(pa.BufferReader(content)):

@@ -25,7 +25,7 @@ from experiment_pipeline.intake.sources import (
     modified_at,
     read_source,
 )
-from experiment_pipeline.intake.validation import ValidatedRows, examine
+from experiment_pipeline.intake.validation import ValidatedRows, validate
 from experiment_pipeline.prediction.champions import PublishedChampion, held_against
 from experiment_pipeline.prediction.drift import model_profile
 from experiment_pipeline.reporting import run_record
@@ -180,10 +180,10 @@ def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
 def _checked_rows(run: Run, raw: RawTable, prepared: PreparedTable) -> CheckedRows:
     """Check each prepared row against the schema, and compare them with earlier ones.
 
-    Raises as `examine`.
+    Raises as `validate`.
     """
     schema = shared_schema(run.named.schema_text, run.named.schema_path)
-    rows = examine(raw.frame, prepared, schema, run.spec)
+    rows = validate(raw.frame, prepared, schema, run.spec)
     compared = data_changes.ComparedData()
     if run.store.profiles is not None and len(rows.validated):
         compared = data_changes.against_the_accepted(run.spec, rows, run.log.warning)

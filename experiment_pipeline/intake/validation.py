@@ -154,21 +154,10 @@ def validate(
     spec: ExperimentSpec | None = None,
     validation: Validation | None = None,
 ) -> ValidatedData:
-    """Do what `examine` does; DataError: no row is left, without a `validation`."""
-    examined = examine(raw, prepared, schema, spec, validation)
-    return examined.some_left() if validation is None else examined
-
-
-def examine(
-    raw: pd.DataFrame,
-    prepared: PreparedTable,
-    schema: pa.DataFrameSchema,
-    spec: ExperimentSpec | None = None,
-    validation: Validation | None = None,
-) -> ValidatedData:
     """Separate the rows that satisfy the schema from the others; uniqueness comes last.
 
-    `spec` is None for rows to predict on, which have a `validation` of their own.
+    `spec` is None for rows to predict on, which have a `validation` of their own. All
+    rows may be rejected: see `some_left`.
     Raises InvalidSchema: schema and table contradict each other; UnusableTable: the
     table has a column `rejection_reasons`.
     """

@@ -3,7 +3,7 @@
 The table of `<experiment>/<stage>` is `<root>/<experiment>/tables/<stage>.parquet`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -16,6 +16,9 @@ from experiment_pipeline.storage.tables import (
     table_of,
     write_table,
 )
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.validated_data.issues import CheckedRows
 
 # Key of the IO manager, named so that it clashes with no other resource of a project.
 TABLES = "experiment_pipeline_tables"
@@ -54,7 +57,7 @@ class TablesIOManager(dg.UPathIOManager):
         super().__init__(base_path)
         # What the data analysis hands on to the validation of the same run: Dagster
         # makes one IO manager for all steps of a run.
-        self.checked: dict[tuple[str, str], object] = {}
+        self.checked: dict[tuple[str, str], CheckedRows] = {}
 
     def get_asset_relative_path(
         self, context: dg.InputContext | dg.OutputContext

@@ -78,7 +78,6 @@ _RUNS_COLUMNS = [
     "version",
     "wall_seconds",
 ]
-# What the overview shows of earlier runs.
 # A column of the last run, or of the champion → its name in `experiments`.
 _OF_LAST_RUN = {
     "experiment": "experiment",

@@ -17,7 +17,8 @@ def checked(columns: dict, schema: str, spec=None) -> ValidatedData:
         pd.DataFrame(columns).rename_axis(index="row_number"),
         load_schema(schema),
     )
-    return validate(raw, scenario.prepared_rows(raw, Preparation(), rules), rules, spec)
+    prepared = scenario.prepared_rows(raw, Preparation(), rules)
+    return validate(raw, prepared, rules, spec).some_left()
 
 
 def reasons(data: ValidatedData) -> dict[int, list[str]]:
@@ -34,9 +35,8 @@ def clinic(
     """Validate the scenario's table, or another one like it."""
     raw, spec = scenario.table() if raw is None else raw, spec or scenario.spec()
     rules = load_schema(scenario.SCHEMA)
-    return validate(
-        raw, scenario.prepared_rows(raw, spec.preparation, rules), rules, spec
-    )
+    prepared = scenario.prepared_rows(raw, spec.preparation, rules)
+    return validate(raw, prepared, rules, spec).some_left()
 
 
 def read_back(content: bytes) -> DataProfile:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import (
@@ -22,6 +21,7 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline_tests.scenario import to_train_on
 
 ROWS, TRAIN_ROWS = 800, 600
@@ -146,7 +146,7 @@ def refit(
     )
     rounds = rounds_on(len(rows), rounds, request)
     in_memory = learner.reads_all(configuration)
-    with threadpool_limits(limits=1):
+    with one_thread():
         features, encoded = encoded_rows(
             configuration.features, rows, sets, in_memory=in_memory
         )

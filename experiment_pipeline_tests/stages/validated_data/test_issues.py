@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.intake.profile import profile
-from experiment_pipeline.intake.validation import examine
+from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
 from experiment_pipeline.stages.validated_data.changes import ComparedData, compare
@@ -65,7 +65,7 @@ def delivery(
 def checked_rows(raw: pd.DataFrame, spec: ExperimentSpec) -> CheckedRows:
     schema = load_schema(scenario.SCHEMA)
     prepared = prepare_and_assign(raw, schema, spec)
-    rows = examine(raw, prepared, schema, spec)
+    rows = validate(raw, prepared, schema, spec)
     return CheckedRows(prepared, rows, ComparedData())
 
 
