@@ -1,6 +1,7 @@
 """Fingerprints: everything that decides a model, and nothing else."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from experiment_pipeline.stages.search.configurations import (
     configurations,
 )
 from experiment_pipeline.stages.search.fingerprints import (
-    encoder_fingerprint,
     fingerprint,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -18,6 +18,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     lightgbm,
     one,
+    sets_of,
     training_sets,
 )
 
@@ -72,74 +73,48 @@ def test_another_configuration_seed_or_stop_is_another_model():
         fingerprint(configuration, SETS, SPEC) for configuration in (BASE, *changed)
     }
     assert len(prints | {fingerprint(BASE, SETS, spec) for spec in specs}) == 7
+    regression = training_sets("regression")
+    by_metric = set[str]()
+    for metric in ("rmse", "mae"):  # the baseline predicts what suits the metric
+        spec = experiment([one("dummy")], "regression", metric=metric)
+        by_metric.add(fingerprint(configurations(spec)[0], regression, spec))
+    assert len(by_metric) == 2
 
 
-GATE = [{"metric": "accuracy", "at_least": 0.6}]
+def test_seeds_calibrator_and_folds_are_other_models():
+    """What is unset or off is what it was, also for the baseline."""
 
+    def prints(algorithm: str, weights: str | None = None, **keys: Any) -> str:
+        hyperparameters = {"class_weight": weights} if weights else {}
+        spec = experiment([one(algorithm, **hyperparameters)], **keys)
+        return fingerprint(configurations(spec)[0], sets_of(spec), spec)
 
-@pytest.mark.parametrize(
-    "configuration",
-    [
-        lightgbm(early_stopping_round=0),
-        Configuration("key", "linear", "onehot", {"C": 0.1}),
-        Configuration("key", "random_forest", "ordinal", {}),
-    ],
-)
-@pytest.mark.parametrize("changes", [{"metric": "brier"}, {"acceptance": GATE}])
-def test_no_metric_counts_that_does_not_stop_a_fit(
-    configuration: Configuration, changes: dict
-):
-    """Scores follow from stored predictions: what is trained is trained."""
-    spec = experiment([one("lightgbm")], **changes)
-    assert fingerprint(configuration, SETS, spec) == fingerprint(
-        configuration, SETS, SPEC
-    )
-
-
-def test_a_metric_that_stops_in_the_same_way_does_not_count():
-    """A gate leaves early stopping as it is; log_loss and accuracy both watch
-    the loss.
-    """
-    gate = experiment([one("lightgbm")], acceptance=GATE)
-    assert fingerprint(BASE, SETS, gate) == fingerprint(BASE, SETS, SPEC)
-    loss, accuracy = (
-        experiment([one("lightgbm")], metric=m) for m in ("log_loss", "accuracy")
-    )
-    assert fingerprint(BASE, SETS, loss) == fingerprint(BASE, SETS, accuracy)
-
-
-def test_a_encoder_counts_train_rows_and_columns_alone():
-    """Features are fitted on train: other test rows leave them as they are."""
-    encoder = encoder_fingerprint("ordinal", SETS)
-    assert encoder == encoder_fingerprint("ordinal", OTHER_TEST)
-    assert encoder != encoder_fingerprint("onehot", SETS)
-    fewer = replace(SETS, features=SETS.features[1:])
-    assert encoder != encoder_fingerprint("ordinal", fewer)
-
-
-def own_print() -> str:
-    """The fingerprint of an estimator of one's own."""
-    estimator = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
-    return fingerprint(estimator, SETS, SPEC)
+    unset = prints("linear")
+    assert prints("linear", calibrate="off") == unset
+    folds = {"cross_validation": {"folds": 4, "repeats": 2}}
+    changes: list[dict[str, Any]] = [
+        {"calibrate": "sigmoid"},
+        {"seeds": 2},
+        {"seeds": 3},
+        {"evaluation": "cross_validation"},
+        {"evaluation": folds},
+    ]
+    assert len({unset, *(prints("linear", **keys) for keys in changes)}) == 6
+    reweighted = prints("linear", "balanced")
+    assert reweighted == prints("linear", "balanced", calibrate="sigmoid")
+    assert reweighted != prints("linear", "balanced", calibrate="off")
+    assert prints("dummy", seeds=3, calibrate="sigmoid") == prints("dummy")
 
 
 def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch):
     """The fingerprint is another one when the estimator's module, or what that imports,
     is edited.
     """
+    estimator = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
     module = tmp_path / "my_models.py"
     (imported := tmp_path / "my_losses.py").write_text("LOSS = 1")
     module.write_text("import my_losses\nclass Model: pass")
     monkeypatch.syspath_prepend(tmp_path)
-    first = own_print()
+    first = fingerprint(estimator, SETS, SPEC)
     imported.write_text("LOSS = 2")
-    assert own_print() != first
-
-
-def test_the_metric_counts_for_a_dummy_of_numbers():
-    """It predicts what suits the metric: the mean for rmse, the median for mae."""
-    sets, prints = training_sets("regression"), []
-    for metric in ("rmse", "mae"):
-        spec = experiment([one("dummy")], "regression", metric=metric)
-        prints.append(fingerprint(configurations(spec)[0], sets, spec))
-    assert prints[0] != prints[1]
+    assert fingerprint(estimator, SETS, SPEC) != first

@@ -16,7 +16,6 @@ from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.halving import settled
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.sweep import in_order, trained_or_failed
-from experiment_pipeline.statistics import scores
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
     SEARCH,
@@ -77,22 +76,20 @@ def test_every_rung_of_a_configuration_is_told(ran):
         assert ended.path[-1] == conclusions.Step.of(ended.result, ended.fraction)
 
 
-@pytest.mark.parametrize(("workers", "step"), [(2, 1), (4, 1), (2, -1)])
-def test_the_answer_does_not_depend_on_workers_or_order(ran, memory, workers, step):
+def test_the_answer_does_not_depend_on_workers_or_order(ran, memory):
     """The same conclusions, and the same bytes of every model."""
-    store, asked_for = Memory(), configurations(SPEC)[::step]
-    again = run(SPEC, SETS, store, workers=workers, asked_for=asked_for)
+    store, asked_for = Memory(), configurations(SPEC)[::-1]
+    again = run(SPEC, SETS, store, workers=4, asked_for=asked_for)
     assert again.answer == ran.answer
     assert store.contents == memory.contents
 
 
-@pytest.mark.parametrize("fits", [1, 17])
-def test_a_kill_loses_nothing_and_changes_nothing(ran, memory, fits):
-    """Killed anywhere, the next run fits the rest and comes to the same conclusions."""
+def test_a_kill_loses_nothing_and_changes_nothing(ran, memory):
+    """Killed amid a rung, the next run fits the rest and concludes the same."""
     store = Memory()
-    run(SPEC, SETS, store, kill_after=fits)
+    run(SPEC, SETS, store, kill_after=17)
     rest = run(SPEC, SETS, store)
-    assert rest.fits <= FITS - fits
+    assert rest.fits <= FITS - 17
     assert rest.answer == ran.answer
     assert store.contents == memory.contents
 
@@ -178,13 +175,9 @@ def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
 
 
 def test_a_budget_of_configurations_is_drawn_by_the_seed():
-    """So many are tried beside the baseline, the others not; a larger budget
-    only adds.
-    """
+    """So many are tried beside the baseline, the others not."""
     small = run(experiment(budget={"configurations": 4}), SETS)
-    large = run(experiment(budget={"configurations": 6}), SETS)
     assert small.counts == {"not started": len(KEYS) - 5, "trained": 5}
-    assert small.ended("trained").keys() < large.ended("trained").keys()
     reasons = {ended.reason for ended in small.ended("not started").values()}
     assert reasons == {"the budget is 4 configurations"}
 
@@ -207,11 +200,10 @@ class OneByOne:
                 yield trained_or_failed(configuration, work, sets, spec)
 
 
-@pytest.mark.parametrize("ticks", [3, 22])
-def test_a_budget_of_seconds_ends_between_fits(ran, ticks, monkeypatch):
+def test_a_budget_of_seconds_ends_between_fits(ran, monkeypatch):
     """What is running ends and is kept; the rest says that the time was spent."""
     monkeypatch.setattr(budget, "_MOST_BUSY", 1.0)
-    spec = experiment(budget={"seconds": ticks})
+    spec = experiment(budget={"seconds": 22})
     memory, engine = Memory(), OneByOne()
     limited = run(spec, SETS, memory, engine=engine, clock=lambda: engine.seconds)
     assert 0 < limited.fits < FITS
@@ -227,8 +219,7 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks, monkeypatch):
     assert {key for key in KEYS if after.answer[key] != ran.answer[key]} <= in_full
 
 
-@pytest.mark.parametrize("halving", [False, HALVING])
-def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
+def test_a_budget_that_encoding_uses_up_trains_somebody(monkeypatch):
     """The clock runs while tables are encoded, before any fit may start."""
     clock = [0.0]
 
@@ -237,7 +228,7 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
         return share_work(*arguments)
 
     monkeypatch.setattr(sweep, "share_work", slow)
-    spec = experiment(budget={"seconds": 5}, halving=halving)
+    spec = experiment(budget={"seconds": 5})
     ran = run(spec, SETS, workers=2, clock=lambda: clock[0])
     assert "dummy" in ran.ended("trained")
     assert len(ran.ended("trained")) == 2
@@ -277,7 +268,7 @@ def test_others_are_settled_from_what_is_stored(memory, ran):
     }
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_the_accounts_always_add_up(stored, ran, data):
     """Whatever is stored, asked for, limited or cut off: each configuration is counted
@@ -318,60 +309,35 @@ def test_a_full_model_outlives_a_failure_at_a_small_rung(memory):
     assert run(spec, SETS, memory).conclusions[last.key].status == "trained"
 
 
-# None of them stops by the ranking metric.
-FIXED = [
-    one("linear", C=[0.001, 0.1]),
-    one(
-        "lightgbm",
-        n_estimators=5,
-        early_stopping_round=0,
-        num_leaves=[2, 4, 8, 16, 32, 64],
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    "halving", [False, {**HALVING, "fractions": [0.2, 1.0], "keep": 0.5}]
-)
-def test_another_metric_or_gate_fits_nothing_again(halving: object):
+def test_another_metric_or_gate_fits_nothing_again():
     """Every rung is decided by the new metric on predictions that exist; scores are a
     fresh fit's, to the bit.
     """
-    spec = experiment(searched=FIXED, halving=halving)
-    sets, memory = sets_of(spec), Memory()
-    run(spec, sets, memory)
+    trees = one("lightgbm", n_estimators=5, early_stopping_round=0)
+    trees["hyperparameters"]["num_leaves"] = [2, 4, 8, 16, 32, 64]
+    halving = {**HALVING, "fractions": [0.2, 1.0], "keep": 0.5}
+    settings = {"searched": [one("linear", C=[0.001, 0.1]), trees], "halving": halving}
+    sets, memory = sets_of(experiment(**settings)), Memory()
+    run(experiment(**settings), sets, memory)
     gate = [{"metric": "brier", "at_most": 0.3}]
-    gated = run(
-        experiment(searched=FIXED, halving=halving, acceptance=gate), sets, memory
-    )
+    gated = run(experiment(**settings, acceptance=gate), sets, memory)
     assert gated.fits == 0
     result = next(iter(gated.ended("trained").values())).result
     assert set(result.test_scores) == {"roc_auc", "brier"}
-    by_loss = experiment(searched=FIXED, halving=halving, metric="log_loss")
+    by_loss = experiment(**settings, metric="log_loss")
     again, fresh = run(by_loss, sets, memory), run(by_loss, sets)
-    # Other configurations may survive a rung: they alone are fitted. Who was trained on
-    # all rows by the first metric stays so.
+    # Other configurations may survive a rung: they alone are fitted.
     assert again.fits == sum(not ended.reused for ended in again.conclusions.values())
-    assert halving or again.fits == 0
-    for key, answer in fresh.answer.items():
-        expected = fresh.conclusions[key].result
+    for key, expected in fresh.ended("trained").items():
         rescored = again.conclusions[key].result
-        if again.answer[key] != answer:
-            assert memory.results([fingerprint(expected.configuration, sets, by_loss)])
-            assert answer[0] == "stopped early"
-            continue
         assert rescored.metric == "log_loss"
-        assert rescored.train_score == expected.train_score
-        assert rescored.test_score == expected.test_score
-        if answer[0] == "trained":
-            y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
-            predicted = memory.predictions(rescored.fingerprint)
-            assert rescored.train_score == scores.score("log_loss", y, predicted.train)
+        assert rescored.train_score == expected.result.train_score
+        assert rescored.test_score == expected.result.test_score
 
 
 @pytest.mark.parametrize(
     ("classes", "n_train", "rows"),
-    [(None, 100, 100), (None, 3_000, 1_000), (10, 90_000, 5_000), (26, 90_000, 1_923)],
+    [(None, 3_000, 1_000), (26, 90_000, 1_923)],
 )
 def test_the_train_score_is_of_as_many_numbers_as_it_needs(classes, n_train, rows):
     """A fifth of the rows, or 1,000; many classes are predicted by as many trees, so

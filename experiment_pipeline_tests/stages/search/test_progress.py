@@ -73,15 +73,6 @@ def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
     ]
 
 
-def test_a_small_rung_counts_its_own_fits(progress):
-    """What was reused is done; a bar gets the part of the way over all rungs."""
-    begun = lines(progress, RungStarted(QUARTER, 8, {"d": model_result("d", 0.6)}))
-    assert begun == ["rung 1 of 2 (25 % of the train rows): 8 configurations, 1 reused"]
-    (line,) = lines(progress, fitted("a", 0.4, QUARTER), elapsed=1.0)
-    best = "best log_loss 0.4000 by linear, slowest fit 0.5 s"
-    assert line == f"rung 1 of 2: 2 of 8 done, {best}"
-
-
 def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
     """Of all, or of those at its rung; what was reused is done."""
     assert progress.cancelled == "the search was cancelled before its first fit"
@@ -105,14 +96,6 @@ def test_a_note_is_logged_once_for_each_algorithm(progress):
         "a: did not converge",
         "c: did not converge",
     ]
-
-
-def test_a_line_is_due_first_last_and_now_and_then_between(progress):
-    """Quick fits do not each write a line, and a rung always ends with one."""
-    lines(progress, RungStarted(FULL, 5, {}))
-    fits = (("a", 0.2), ("b", 0.9), ("c", 5.3), ("d", 6.0), ("e", 6.4))
-    due = [bool(lines(progress, fitted(key, 0.4), elapsed)) for key, elapsed in fits]
-    assert due == [True, False, True, False, True]
 
 
 def test_every_second_has_a_line(progress):

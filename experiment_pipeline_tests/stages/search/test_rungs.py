@@ -117,20 +117,6 @@ def test_rows_that_are_added_move_few_others():
     assert len(set(before) - set(after)) < 0.05 * len(before)
 
 
-def test_a_rung_is_training_sets_with_digests_of_its_own():
-    """Fewer train rows, a part of the test rows, and no digest of another rung."""
-    spec = experiment("group")
-    sets = sets_of(spec)
-    rungs = ladder(20, sets, spec).rungs
-    assert rungs[-1].sets is sets
-    assert [len(rung.sets.train) for rung in rungs] == pytest.approx(
-        [600, 1500, 3000], abs=15
-    )
-    assert len({rung.sets.digests["train"] for rung in rungs}) == 3
-    for rung in rungs:
-        assert len(rung.sets.early_stopping) == len(rung.sets.train)
-
-
 def test_small_rungs_are_scored_on_fewer_rows():
     """Evenly spaced ones, the share of each class kept, at least so many."""
     y = np.repeat([0, 1, 0, 1], [4_000, 1_000, 4_990, 10])
@@ -190,13 +176,6 @@ def test_a_budget_keeps_a_first_rung_whose_rows_suffice(smallest, places, first)
         100, sets, spec, lambda part: places * 3000 / len(part.train)
     ).rungs
     assert rung.fraction == pytest.approx(first)
-
-
-def test_a_rung_that_stops_nobody_is_left_out():
-    """8 → 5 on half of the rows; the smallest rung goes."""
-    spec = experiment()
-    assert [r.fraction for r in ladder(8, sets_of(spec), spec).rungs] == [0.5, 1.0]
-    assert [r.promotes for r in ladder(100, sets_of(spec), spec).rungs] == [40, 16, 0]
 
 
 def test_a_rare_class_has_fewer_rungs():

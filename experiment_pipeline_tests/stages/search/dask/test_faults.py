@@ -16,23 +16,13 @@ from dask import config
 from experiment_pipeline.errors import ClusterError
 from experiment_pipeline.spec import DaskEngine
 from experiment_pipeline.stages.search import dask_cluster as module
-from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_cluster import Cluster, Done, connected
-from experiment_pipeline.stages.search.dask_engine import ClusterEngine
-from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.stages.search.dask import noted_work
 from experiment_pipeline_tests.stages.search.dask.dask_processes import (
     PROJECT,
     DaskProcesses,
 )
-from experiment_pipeline_tests.stages.search.scenario import (
-    experiment,
-    one,
-    train,
-    training_sets,
-)
-from experiment_pipeline_tests.stages.search.test_sweep import essence
 
 pytestmark = pytest.mark.slow
 SOON = 240.0
@@ -125,27 +115,6 @@ def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
     threading.Thread(
         target=lambda: (wait_until(condition, SOON), act()), daemon=True
     ).start()
-
-
-def test_a_killed_worker_changes_no_model(dask: Running):
-    """In the midst of a search, with the fits it had: the models of threads, no
-    failure, and a line in the log.
-    """
-    search = [
-        one("lightgbm", num_leaves=[4, 8, 12, 16], n_estimators=30),
-        one("linear"),
-    ]
-    spec, sets = experiment(search), training_sets()
-    outcomes = dict[str, Outcome]()
-    killed, _ = dask.workers(2)
-    with ClusterEngine(dask.connected) as engine:
-        for outcome in engine.train(configurations(spec), sets, spec):
-            outcomes[outcome.key] = outcome
-            if len(outcomes) == 2:
-                dask.dask.end(killed)
-        wait_until(lambda: engine.workers == 1, SOON)
-    assert essence(outcomes) == essence(train(spec, sets))
-    assert any("is gone; Dask runs its fits again" in line for line in dask.logged)
 
 
 def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path):

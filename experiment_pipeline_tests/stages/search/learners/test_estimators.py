@@ -2,9 +2,6 @@
 random rows.
 """
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -25,7 +22,6 @@ from experiment_pipeline.stages.search.learners.hyperparameters import (
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
-from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search import own_estimators
 from experiment_pipeline_tests.stages.search.scenario import (
     METRIC,
@@ -33,7 +29,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
     by_hand,
     experiment,
     one,
-    refit,
     train_one,
     training_sets,
 )
@@ -57,20 +52,6 @@ def test_the_sweep_decides_seed_and_threads():
     parts = [voters, *dict(voters.estimators).values()]
     assert [part.n_jobs for part in parts] == [None, None, 1]
     assert [part.random_state for part in parts[1:]] == [7, 7]
-
-
-def test_a_linear_model_on_words_is_fitted_by_quick_steps_unless_told_otherwise():
-    """The encoder decides the default solver; the YAML's solver is taken as it is."""
-
-    def solver(**changes: Any) -> tuple[str, float]:
-        asked = replace(by_hand("linear"), **changes)
-        linear = estimators.build_estimator(asked, "binary", seed=0)
-        return linear.solver, linear.tol
-
-    assert solver(features="onehot") == ("lbfgs", 1e-4)
-    assert solver(features="ngrams") == ("newton-cg", 0.01)
-    asked = solver(features="ngrams", hyperparameters={"solver": "liblinear"})
-    assert asked == ("liblinear", 1e-4)
 
 
 def test_a_fit_has_one_openmp_thread(monkeypatch):
@@ -165,25 +146,6 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
     assert not isinstance(value, str) or repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "hyperparameters", "task"),
-    [
-        ("lightgbm", {"boosting_type": "dart"}, "binary"),
-        ("lightgbm", {"objective": "quantile", "alpha": 0.9}, "regression"),
-        ("catboost", {"bootstrap_type": "MVS"}, "binary"),
-        ("catboost", {"objective": "Quantile:alpha=0.9"}, "regression"),
-        ("random_forest", {"max_features": "sqrt"}, "binary"),
-        ("dummy", {"strategy": "stratified"}, "binary"),
-        (SGD, {"loss": "log_loss"}, "binary"),
-    ],
-)
-def test_a_text_that_is_a_value_is_taken(
-    algorithm: str, hyperparameters: dict, task: str
-):
-    """Some hyperparameters are words, and a loss has parameters."""
-    check_hyperparameters(by_hand(algorithm, **hyperparameters), task)
-
-
 @pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "mape"])
 def test_a_dummy_is_the_baseline_of_the_metric(metric: str):
     """It predicts mean, median or weighted median, unless a strategy is given."""
@@ -231,18 +193,6 @@ def test_a_drafted_search_is_checked_without_an_import(task: str, monkeypatch):
         check_hyperparameters(configuration, task)
     drafted = {"lightgbm", "linear", "random_forest", "extra_trees", "dummy", *extras}
     assert {configuration.algorithm for configuration in checked} == drafted
-
-
-@pytest.mark.parametrize("task", METRIC)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_built_in_algorithm_declares_the_types_of_its_models(
-    algorithm: str, task: str
-):
-    """Its stored model loads with the types that are trusted from the start."""
-    spec, sets = experiment([one(algorithm)], task), training_sets(task)
-    (configuration,) = configurations(spec)
-    pipeline = refit(configuration, None, sets.train, sets, spec)
-    assert persistence.untrusted_types(persistence.to_bytes(pipeline)) == ()
 
 
 @pytest.mark.parametrize(

@@ -220,18 +220,6 @@ def test_what_a_plan_sets_for_every_configuration():
         assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
 
 
-def test_rows_are_binned_as_trees_are_grown():
-    """In one thread, with the same seed and layout, in silence; how a tree grows is no
-    part of it.
-    """
-    planned = plan(num_leaves=8, max_bin=63)
-    binned = planned.settings(numbers())["params"]
-    names = ["deterministic", "force_row_wise", "num_threads", "seed", "verbosity"]
-    same = {name: planned.parameters[name] for name in (*names, "max_bin")}
-    assert binned == same | {"feature_pre_filter": False}
-    assert (binned["num_threads"], binned["verbosity"]) == (1, -1)
-
-
 def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads():
     """It uses the threads of OpenMP, which `OMP_NUM_THREADS` or a limit in the process
     sets.
