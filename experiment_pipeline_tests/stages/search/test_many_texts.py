@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.preprocessing import TargetEncoder
 
-from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import features as many_texts
 from experiment_pipeline.stages.search import stacking
 from experiment_pipeline.stages.search.encoding import (
-    encode,
     fit_features,
     fit_rows,
     transformed,
@@ -30,11 +26,9 @@ from experiment_pipeline_tests.stages.search.scenario import (
     ROWS,
     TRAIN_ROWS,
     assembled,
-    by_hand,
     experiment,
     one,
     predicted,
-    refit,
     table,
     train_one,
     training_sets,
@@ -99,10 +93,10 @@ def test_the_code_of_a_row_does_not_know_its_own_target(encoder: str):
     """Another label changes codes of other rows, not that of the row itself."""
     sets = with_texts()
     before = codes_of(sets, encoder)
-    for row in np.flatnonzero(sets.fit_mask)[:3]:
-        after = codes_of(relabelled(sets, np.arange(TRAIN_ROWS) == row), encoder)
-        assert np.array_equal(after[row], before[row])
-        assert not np.array_equal(after, before)
+    row = np.flatnonzero(sets.fit_mask)[1]
+    after = codes_of(relabelled(sets, np.arange(TRAIN_ROWS) == row), encoder)
+    assert np.array_equal(after[row], before[row])
+    assert not np.array_equal(after, before)
 
 
 def random_texts(task: str) -> tuple[pd.Series, np.ndarray, np.ndarray, np.ndarray]:
@@ -114,7 +108,7 @@ def random_texts(task: str) -> tuple[pd.Series, np.ndarray, np.ndarray, np.ndarr
     return text, y, random.integers(0, 3, 300), random.integers(1, 4, 300)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str):
     """Each part is coded as scikit-learn's TargetEncoder does that never saw it."""
     text, y, parts, _ = random_texts(task)
@@ -169,28 +163,6 @@ def test_the_order_of_rows_decides_nothing():
     assert np.array_equal(one_way.transform(once), other_way.transform(once))
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_columns_of_few_texts_stay_codes(encoder: str):
-    """Numbers and short lists are encoded as by ordinal, which such a table is left
-    with.
-    """
-    sets = with_texts("multiclass")
-    encoded, _ = encode(encoder, sets, sets.y_train)
-    columns = many_texts.encoded_columns(
-        fit_features(encoder, sets.train, sets.fit_mask, sets)
-    )
-    assert encoded.categorical == columns["carrier"].tolist()
-    assert len(columns["town"]) == 3 + (encoder == "text") * many_texts.NUMBERS_OF_TEXTS
-    assert sum(map(len, columns.values())) == encoded.table.shape[1]
-    few = replace(sets, features=("distance", "night", "carrier"))
-    (by_encoder, _), (ordinal, _) = (
-        encode(name, few, few.y_train) for name in (encoder, "ordinal")
-    )
-    assert np.array_equal(by_encoder.table, ordinal.table)
-    assert by_encoder.categorical == ordinal.categorical
-    assert TOWNS > FEW_TEXTS
-
-
 def test_unknown_texts_are_told_where_texts_are_known():
     """Codes know the texts they were learnt from; of n-grams no text is unknown."""
     sets = with_texts()
@@ -208,16 +180,17 @@ def test_unknown_texts_are_told_where_texts_are_known():
 @pytest.mark.parametrize(
     ("task", "encoder"),
     [
-        *(("binary", "text"), ("multiclass", "target"), ("regression", "target")),
-        *((task, "stacked") for task in TASKS),
-        *((task, "ngrams") for task in TASKS),
+        ("multiclass", "target"),
+        ("regression", "text"),
+        ("binary", "ngrams"),
+        ("multiclass", "stacked"),
     ],
 )
 def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: str):
     """Stored and loaded with few trusted types, it gives the stored test predictions to
-    the bit.
+    the bit, and predicts unseen, empty and missing texts in every spelling.
     """
-    entry = one("lightgbm", num_leaves=7, n_estimators=20)
+    entry = one("lightgbm", num_leaves=7, n_estimators=5)
     if encoder == "ngrams":
         entry = one("linear")
     spec = experiment([entry | {"features": encoder}], task)
@@ -227,26 +200,14 @@ def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: st
         persistence.to_bytes(assembled(trained, sets, spec))
     )
     assert np.array_equal(predicted(loaded, sets), trained.predictions.test)
-
-
-@pytest.mark.parametrize("encoder", [*ENCODERS, "stacked", "ngrams"])
-def test_any_row_can_be_predicted(encoder: str):
-    """Unseen, empty and missing texts in every spelling, one row or a column without
-    any text.
-    """
-    sets = with_texts()
-    plain = replace(by_hand("lightgbm", num_leaves=7), features=encoder)
-    rows = pd.concat([sets.train, sets.test])
-    pipeline = refit(plain, 5, rows, sets, experiment([one("lightgbm")]))
     first = sets.test[list(sets.features)].iloc[[0]].astype(object)
     spellings: list[Any] = [None, np.nan, pd.NA]
-    gone = [pipeline.predict_proba(first.assign(town=x, once=x)) for x in spellings]
+    gone = [loaded.predict(first.assign(town=x, once=x)) for x in spellings]
     assert np.array_equal(gone[0], gone[1])
     assert np.array_equal(gone[0], gone[2])
     for text in ("", " ", "never seen", "ß" * 500):
-        assert np.isfinite(
-            pipeline.predict_proba(first.assign(town=text, once=text))
-        ).all()
+        strange = first.assign(town=text, once=text)
+        assert np.isfinite(predicted(loaded, sets, strange)).all()
 
 
 def test_what_decides_codes_is_in_their_fingerprint():
@@ -263,27 +224,6 @@ def test_what_decides_codes_is_in_their_fingerprint():
     for encoder, alike in ({"target": 0, "stacked": 0, "text": 0} | plain).items():
         prints = [encoder_fingerprint(encoder, changed) for changed in changed_sets]
         assert prints.count(encoder_fingerprint(encoder, sets)) == alike
-
-
-@settings(max_examples=8, deadline=None)
-@given(texts=st.lists(st.none() | st.text(max_size=30), min_size=2, max_size=12))
-def test_any_texts_become_n_grams(texts: list[str | None]):
-    """Of any script, empty, missing or of one word: finite columns, the same for a row
-    alone, that are stored without pickle.
-    """
-    fillers = [f"word {number}" for number in range(FEW_TEXTS + 1)]
-    column = pd.array([*texts, *fillers], dtype="str")
-    frame = pd.DataFrame({"note": column, "size": np.arange(len(column))})
-    features = many_texts.build_features("ngrams", frame, ["note", "size"])
-    encoded = features.fit_transform(frame)
-    loaded = persistence.from_bytes(persistence.to_bytes(features))
-    assert np.isfinite(encoded.data).all()
-    for row in range(len(texts)):
-        alone = loaded.transform(frame.iloc[[row]])
-        assert np.array_equal(alone.toarray(), encoded[[row]].toarray())
-    if len(set(texts)) > 1 and None not in texts and "" not in texts:
-        in_short = many_texts.ngrams_in_short(frame["note"]).transform(frame["note"])
-        assert np.isfinite(in_short).all()
 
 
 def test_words_of_any_language_separate_texts():
@@ -309,7 +249,7 @@ def test_words_of_any_language_separate_texts():
     assert scores["onehot"] < 0.7
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_a_row_of_weight_2_counts_in_codes_as_two_rows(task: str):
     """In those of all rows as in those of other parts."""
     text, y, parts, weights = random_texts(task)
@@ -349,14 +289,10 @@ def test_a_feature_with_a_direction_is_not_read_by_the_first_layer():
     assert np.array_equal(near, far)
 
 
-# Drawn with replacement, a tree knows two of three single rows.
 @pytest.mark.parametrize(
-    ("trees", "groups", "by_heart"),
-    [(30, ROWS, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)],
+    ("trees", "groups"), [(30, ROWS), (10, ROWS // 4)], ids=["rows", "copies"]
 )
-def test_a_first_layer_finds_nothing_in_noise(
-    monkeypatch, trees: int, groups: int, by_heart: float
-):
+def test_a_first_layer_finds_nothing_in_noise(monkeypatch, trees: int, groups: int):
     """Rows that are fitted on get predictions as poor as new rows do, also where rows
     are copies of others.
     """
@@ -374,17 +310,8 @@ def test_a_first_layer_finds_nothing_in_noise(
     for name, column in zip(stacking.LAYER, layer_of(features), strict=True):
         assert abs(np.corrcoef(train[in_fit, column], y)[0, 1]) < 0.2
         if name in stacking.FORESTS:
-            assert np.corrcoef(by_whole_layer[in_fit, column], y)[0, 1] > by_heart
+            assert np.corrcoef(by_whole_layer[in_fit, column], y)[0, 1] > 0.5
         assert np.array_equal(train[~in_fit, column], by_whole_layer[~in_fit, column])
-
-
-def test_each_of_the_first_layer_learns_something():
-    """Its predictions of rows that it has not seen follow the target."""
-    sets = training_sets("regression")
-    features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
-    for column in layer_of(features):
-        predicted_late = train[sets.fit_mask, column]
-        assert np.corrcoef(predicted_late, sets.y_train[sets.fit_mask])[0, 1] > 0.25
 
 
 def test_a_class_of_one_part_alone_is_predicted():

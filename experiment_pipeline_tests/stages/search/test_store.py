@@ -19,7 +19,7 @@ from experiment_pipeline.stages.search.results import (
 )
 from experiment_pipeline.storage import entries
 from experiment_pipeline.storage.entries import RESULT, Entries
-from experiment_pipeline.storage.files import list_names, read_bytes, write_bytes
+from experiment_pipeline.storage.files import list_names, read_bytes
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline_tests.results import model_result
 
@@ -145,21 +145,6 @@ def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModel
     assert len(winner.predictions.test) == 10_000 + winner.result.fit_cpu_seconds
     for outcome in outcomes:
         assert_same(outcome, winner)
-
-
-def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore):
-    """Of many entries only the damaged one goes, and one that is not there is no
-    damage.
-    """
-    prints = [store.put(trained(number)).result.fingerprint for number in range(5)]
-    folder = store.entries.folder(prints[2])
-    write_bytes(folder / list_names(folder)[0], b"tree")
-    told = []
-    store.entries.quarantine_damaged([*prints, "0" * 63 + "f"], told.append)
-    assert len(told) == 1
-    assert list(store.results(prints)) == [*prints[:2], *prints[3:]]
-    store.entries.quarantine_damaged(prints, told.append)
-    assert len(told) == 1
 
 
 def test_a_writer_that_stops_between_files_leaves_no_entry(store, monkeypatch):
