@@ -42,10 +42,6 @@ def test_the_sweep_decides_seed_and_threads():
         by_hand("random_forest", max_depth=3), "binary", seed=7
     )
     assert (forest.random_state, forest.n_jobs, forest.max_depth) == (7, None, 3)
-    foreign = estimators.build_estimator(
-        by_hand("lightgbm.LGBMClassifier"), "binary", seed=7
-    )
-    assert (foreign.random_state, foreign.n_jobs) == (7, 1)
     voters = estimators.build_estimator(
         by_hand(f"{OWN}.two_together"), "binary", seed=7
     )
@@ -84,20 +80,15 @@ SGD = "sklearn.linear_model.SGDClassifier"
             "sklearn.ensembel.RandomForestClassifier",
             "there is no module sklearn.ensembel",
         ),
-        ("sklearn.metrics.roc_auc_score", "not a class with fit and predict"),
         ("sklearn.linear_model.Ridge", "it is a regressor, the task is binary"),
         ("sklearn.svm.LinearSVC", "no predict_proba"),
-        (SGD, "no predict_proba"),
         (f"{OWN}.Plane", "did you mean 'Plain'"),
     ],
 )
 def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: str):
-    """The error names what is there instead; what counts is the estimator as it is
-    configured.
-    """
-    hyperparameters = {"loss": "hinge"} if path == SGD else {}
+    """The error names what is there instead."""
     with pytest.raises(errors.UnknownAlgorithm, match=message):
-        check_hyperparameters(by_hand(path, **hyperparameters), "binary")
+        check_hyperparameters(by_hand(path), "binary")
 
 
 @pytest.mark.parametrize(
@@ -105,32 +96,15 @@ def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: 
     [
         ("lightgbm", {"num_leafs": 1}, "did you mean 'num_leaf"),
         ("lightgbm", {"deterministic": 1}, "drop it"),
-        ("lightgbm", {"metric": 1}, "drop it"),
         ("lightgbm", {"min_child_samples": 5, "min_data_in_leaf": 7}, "set already"),
         ("lightgbm", {"objective": "quantile"}, "not an objective of task binary"),
         ("lightgbm", {"eta": "0.1"}, "'eta'"),
-        ("lightgbm", {"eta": 0}, "write a number above 0 and up to inf"),
         ("lightgbm", {"lambda_l2": -1}, "write a number from 0 to inf"),
         ("xgboost", {"max_dept": 3}, "'max_depth'"),
-        ("xgboost", {"nthread": 2}, "the same for every configuration"),
-        (
-            "xgboost",
-            {"objective": "reg:squarederror"},
-            "not an objective of task binary",
-        ),
-        ("catboost", {"l2_leaf_regg": 3}, "'l2_leaf_reg'"),
         ("catboost", {"random_state": 2}, "the same for every configuration"),
-        ("catboost", {"depth": 2, "max_depth": 3}, "set already"),
-        ("random_forest", {"max_dept": 1}, "did you mean 'max_depth'"),
         ("random_forest", {"n_jobs": 1}, "drop it"),
         ("random_forest", {"max_features": "sqr"}, "'max_features'"),
         ("linear", {"wholly_unknown": 1}, "which has 'penalty', 'C'"),
-        (f"{HIST}Classifier", {"learning_rat": 1}, "did you mean 'learning_rate'"),
-        (
-            "sklearn.neighbors.KNeighborsClassifier",
-            {"n_neighbors": "five"},
-            "'n_neighbors'",
-        ),
     ],
 )
 def test_a_hyperparameter_that_cannot_be_set_is_refused(
@@ -146,7 +120,7 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
     assert not isinstance(value, str) or repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "mape"])
+@pytest.mark.parametrize("metric", ["rmse", "mae"])
 def test_a_dummy_is_the_baseline_of_the_metric(metric: str):
     """It predicts mean, median or weighted median, unless a strategy is given."""
     y = np.random.default_rng(0).lognormal(size=50)
@@ -200,11 +174,6 @@ def test_a_drafted_search_is_checked_without_an_import(task: str, monkeypatch):
     [
         ("sklearn.neural_network.MLPClassifier", {"early_stopping": True}, None),
         (f"{HIST}Classifier", {"early_stopping": True}, None),
-        (
-            "sklearn.ensemble.GradientBoostingClassifier",
-            {"n_iter_no_change": 5},
-            None,
-        ),
         (f"{OWN}.stops_within", {}, "estimator__early_stopping"),
     ],
 )

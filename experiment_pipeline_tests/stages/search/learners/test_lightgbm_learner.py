@@ -25,8 +25,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
     training_sets,
 )
 
-TASKS = ["binary", "multiclass", "regression"]
-
 
 def plan(task: str = "binary", *, stops: bool = True, **hyperparameters: Any) -> Any:
     """A plan of the scenario's experiment."""
@@ -78,7 +76,6 @@ def test_the_list_of_names_is_that_of_the_library():
         ("binary", "ordinal", "roc_auc"),
         ("multiclass", "onehot", "log_loss"),
         ("regression", "ordinal", "pinball_0.9"),
-        ("regression", "onehot", "poisson_deviance"),
     ],
 )
 def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
@@ -88,12 +85,6 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
     give.
     """
     sets = training_sets(task)
-    if metric == "poisson_deviance":
-        counts = [
-            rows.assign(late=rows["late"].clip(lower=0).round())
-            for rows in (sets.train, sets.test)
-        ]
-        sets = replace(sets, train=counts[0], test=counts[1])
     entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
     spec = experiment([entry | {"features": encoder}], task, metric=metric)
     pipeline = assembled(train_one(spec, sets), sets, spec)
@@ -113,9 +104,13 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
     assert np.array_equal(getattr(ordinary, method)(rows), getattr(model, method)(rows))
 
 
-@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
-    "hyperparameters", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}]
+    ("task", "hyperparameters"),
+    [
+        ("binary", {}),
+        ("multiclass", {"early_stopping_min_delta": 0.01}),
+        ("regression", {"n_estimators": 7}),
+    ],
 )
 def test_it_stops_where_lightgbm_would(task: str, hyperparameters: dict[str, float]):
     """The same trees and the same best round as with its own callback, in the same
@@ -160,9 +155,7 @@ def test_without_early_stopping_every_row_is_fitted_on():
     ("task", "hyperparameters"),
     [
         ("binary", {"boosting": "dart"}),
-        ("multiclass", {"boosting": "rf", "bagging_fraction": 0.5}),
         ("regression", {"linear_tree": True}),
-        ("regression", {"early_stopping_round": 5}),
     ],
 )
 def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
@@ -192,11 +185,9 @@ def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss():
     watched.
     """
     assert _towards("rmse") == ("regression", "l2")
-    assert _towards("r2") == ("regression", "l2")
     assert _towards("mae") == ("regression_l1", "l1")
     assert _towards("pinball_0.9") == ("quantile", "quantile")
     assert _towards("average_precision", "binary") == ("binary", "average_precision")
-    assert _towards("f1", "binary") == ("binary", "binary_logloss")
     assert _towards("accuracy", "multiclass") == ("multiclass", "multi_logloss")
     assert _towards("mae", objective="regression") == ("regression", "l1")
     # LightGBM refuses monotone constraints where it boosts towards a median.
@@ -206,18 +197,14 @@ def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss():
 
 
 def test_what_a_plan_sets_for_every_configuration():
-    """What reproducibility needs; bagging that has an effect; dart and rf have no best
-    round.
-    """
+    """What reproducibility needs; bagging that has an effect; dart has no best round."""
     parameters = plan().parameters
     fixed = {"deterministic": True, "force_row_wise": True, "num_threads": 1, "seed": 0}
     assert fixed.items() <= parameters.items()
     assert "bagging_freq" not in parameters
     assert plan(subsample=0.5).parameters["bagging_freq"] == 1
-    assert plan(subsample=0.5, subsample_freq=3).parameters["bagging_freq"] == 3
-    for boosting in ("dart", "rf"):
-        planned = plan(boosting_type=boosting, subsample=0.5)
-        assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
+    planned = plan(boosting_type="dart")
+    assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
 
 
 def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads():
