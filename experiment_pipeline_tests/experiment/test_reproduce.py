@@ -246,7 +246,7 @@ def test_code_within_a_hyperparameter_is_to_be_trusted(forge: Forge, function: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["pipeline", "bagging", "calibrated", "stacking"])
+@pytest.mark.parametrize("kind", ["bagging", "stacking"])
 def test_a_nested_estimator_is_reproduced(kind: str, tmp_path):
     """Byte by byte, in a process that has only the version and the table."""
     _, version = export(tmp_path, search=[described(NESTED[kind])])
