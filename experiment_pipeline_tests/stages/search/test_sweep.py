@@ -38,15 +38,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
     training_sets,
 )
 
-MIXED = [
-    one("lightgbm", min_child_samples=[5, 50], num_leaves=[4, 8], n_estimators=30),
-    one("lightgbm", max_bin=[15, 63], subsample=0.7, n_estimators=30),
-    one("random_forest", n_estimators=5),
-    one("linear", C=[0.1, 1.0]),
-    one("dummy"),
-    one("sklearn.ensemble.HistGradientBoostingClassifier", max_iter=10),
-    one(f"{OWN}.Plain", strength=2.0),
-]
 FEW = {"n_estimators": 10}
 FOREST = {**FEW, "min_samples_leaf": 10}
 ALGORITHMS = [

@@ -4,6 +4,7 @@ import pickle
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -40,18 +41,22 @@ from experiment_pipeline_tests.stages.search.scenario import (
     train,
     training_sets,
 )
-from experiment_pipeline_tests.stages.search.test_sweep import MIXED, essence
+from experiment_pipeline_tests.stages.search.test_sweep import essence
 
-CALIBRATED = one("lightgbm", scale_pos_weight=3.0, num_iterations=20)
+MIXED = [
+    one("lightgbm", min_child_samples=[5, 50], max_bin=[15, 63], n_estimators=30),
+    one("random_forest", n_estimators=5),
+    *(one(name, n_estimators=5) for name in ("catboost", "xgboost") if find_spec(name)),
+    one("dummy"),
+    one(f"{OWN}.Plain", strength=2.0),
+]
+CALIBRATED = one("linear", class_weight="balanced")
 BAGGED = one("lightgbm", bagging_fraction=0.6, num_iterations=20)
-BOOSTERS = [one("xgboost", n_estimators=[5, 20]), one("catboost", iterations=5)]
-FEW = [one("lightgbm", n_estimators=5), one("linear")]
-FOLDS = {"cross_validation": {"folds": 3, "repeats": 2}}
+FOLDS = {"cross_validation": {"folds": 2, "repeats": 2}}
 WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "mixed": (MIXED, {}),
-    "boosters": (BOOSTERS, {}),
-    "seeds": ([BAGGED, one("linear")], {"seeds": 3}),
-    "folds": ([BAGGED, CALIBRATED, one("linear")], {"evaluation": FOLDS}),
+    "seeds": ([BAGGED, one("linear")], {"seeds": 2}),
+    "folds": ([BAGGED, CALIBRATED], {"evaluation": FOLDS}),
 }
 
 
@@ -69,8 +74,9 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run():
     """A process of Dask, a search by halving, an imported estimator: the same, bit by
     bit.
     """
-    searched = [one(f"{OWN}.Plain", strength=[0.5, 2.0]), one(f"{OWN}.Raises")]
-    spec = halving_scenario.experiment(searched=[*halving_scenario.SEARCH, *searched])
+    own = [one(f"{OWN}.Plain", strength=[0.5, 2.0]), one(f"{OWN}.Raises")]
+    linear = one("linear", C=[0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0])
+    spec = halving_scenario.experiment(searched=[one("dummy"), linear, *own])
     sets = halving_scenario.sets_of(spec)
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
     first = halving_scenario.run(spec, sets, in_threads)
@@ -79,17 +85,11 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run():
     with ClusterEngine(connect) as engine:
         second = halving_scenario.run(spec, sets, on_workers, engine=engine)
         assert engine.workers == 1
-        workers = {
-            process
-            for process in set(psutil.Process().children(recursive=True)) - before
-            if process.is_running() and "spawn_main" in str(process.cmdline())
-        }
+        started = set(psutil.Process().children(recursive=True)) - before
+        workers = [each for each in started if "spawn_main" in str(each.cmdline())]
+    assert first.counts["stopped early"] > 0
     assert second.answer == first.answer
     assert on_workers.contents == in_threads.contents
-    for name, model in on_workers.models.items():
-        in_thread = in_threads.models[name]
-        assert np.array_equal(model.predictions.test, in_thread.predictions.test)
-        assert model.result.test_scores == in_thread.result.test_scores
     assert len(workers) == 1
     assert psutil.wait_procs(workers, 60)[1] == []
 
@@ -97,8 +97,6 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run():
 @pytest.mark.parametrize("way", WAYS)
 def test_workers_give_what_threads_give(way: str, workers: ClusterEngine):
     """The same model bytes, predictions and scores, whatever is fitted, and however."""
-    for library in ("xgboost", "catboost") if way == "boosters" else ():
-        pytest.importorskip(library)
     entries, settings = WAYS[way]
     spec = experiment(entries, **settings)
     sets = sets_of(spec)
@@ -178,20 +176,14 @@ def test_a_worker_that_differs_stops_the_search(workers, monkeypatch):
 
 
 def test_each_difference_of_a_worker_is_named():
-    """Python, processor, packages, the source of this package and of an estimator."""
+    """Packages, the source of this package and of an estimator."""
     algorithm = f"{OWN}.Plain"
     expected = software((algorithm,))
     assert differences(expected, expected) == ""
-    assert expected.keys() >= {
-        "Python",
-        "processor",
-        "lightgbm",
-        f"module of {algorithm}",
-    }
-    present = expected | {"lightgbm": "4.0", "source of experiment-pipeline": "0" * 8}
+    assert expected.keys() >= {"Python", "processor", f"module of {algorithm}"}
+    present = expected | {"source of experiment-pipeline": "0" * 8}
     del present["skops"]
-    package, absent, source = differences(expected, present).split("; ")
-    assert package == f"lightgbm 4.0, the search has {expected['lightgbm']}"
+    absent, source = differences(expected, present).split("; ")
     assert absent == f"skops not installed, the search has {expected['skops']}"
     assert source.startswith("source of experiment-pipeline 00000000, the search has ")
 

@@ -117,20 +117,30 @@ def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
     ).start()
 
 
+def test_workers_that_stay_away_end_the_run(dask: Running, noted: Path, monkeypatch):
+    """With an error that says what to do, in seconds."""
+    monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
+    lost = r": has had no worker for 2 s\n.*start workers, then run again: what was tr"
+    with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
+        run(cluster, work(noted, 3))
+
+
 def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: Path):
-    """It ends with its reason; the others come through, on the worker that is left."""
+    """It ends with its reason; the others come through, on the worker that is left, and
+    the log says so.
+    """
     started = dask.workers(3)
     tasks = {"killer": noted_work.Work(noted, "killer", kills=True)} | work(noted, 9)
     with dask.connected() as cluster:
         wait_until(lambda: cluster.places() == 3, SOON)
         done = run(cluster, tasks)
+        wait_until(lambda: cluster.places() == 1, SOON)
     assert done["killer"].value is None
-    assert (done["killer"].lost or "").startswith(
-        "2 workers died while they ran this fit, the la"
-    )
+    assert done["killer"].lost.startswith("2 workers died while they ran this fit")
     assert ended(done) == tasks.keys() - {"killer"}
     assert noted_work.starts(noted)["killer"] == 2
     assert sum(process.poll() is not None for process in started) == 2
+    assert any("is gone; Dask runs its fits again" in line for line in dask.logged)
 
 
 def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
@@ -202,29 +212,14 @@ def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypat
 
 # Dask leaves a socket to the garbage where it meets no scheduler.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
-def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
-    dask: Running, noted: Path, monkeypatch, capfd
-):
+def test_a_scheduler_that_dies_ends_the_run(dask: Running, noted: Path, capfd):
     """With an error that says what to do, in seconds; Dask adds no stack. The last
     test: it kills.
     """
-    (worker,) = dask.workers(1)
-
-    def leave() -> None:
-        monkeypatch.setattr(module, "NO_WORKER_SECONDS", 2.0)
-        dask.dask.end(worker)
-
-    lost = r": has had no worker for 2 s\n.*start workers, then run again: what was tr"
-    when(lambda: noted_work.starts(noted), leave)
+    dask.workers(1)
+    when(lambda: noted_work.starts(noted), lambda: dask.dask.end(dask.dask.started[0]))
+    lost = r"scheduler tls://.*: went away\n.*start it, then run again: what was tr"
     with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
         run(cluster, work(noted, 3, LONG))
-    monkeypatch.setattr(module, "NO_WORKER_SECONDS", SOON)
-    dask.dask.start_worker()
-    again = noted / "again"
-    again.mkdir()
-    when(lambda: noted_work.starts(again), lambda: dask.dask.end(dask.dask.started[0]))
-    lost = r"scheduler tls://.*: went away\n.*start it, then run again"
-    with pytest.raises(ClusterError, match=lost), dask.connected() as cluster:
-        run(cluster, work(again, 3, LONG))
     assert "Traceback" not in capfd.readouterr().err
-    assert noted_work.starts(again).total() == 1
+    assert noted_work.starts(noted).total() == 1
