@@ -86,16 +86,6 @@ def test_several_classes_are_calibrated_together():
     assert loss < best + 0.01, "few rows move what is right by little"
 
 
-def test_calibrators_of_several_classes_are_found_in_a_stored_model():
-    """A refit takes those that were judged."""
-    X, y = uneven(ABC)
-    model = calibrated_model(X, y)
-    stored = persistence.to_bytes(model)
-    calibrators = calibration_in(persistence.from_bytes(stored), ABC)
-    plain = GaussianNB().fit(X, y).predict_proba(X)
-    assert np.array_equal(calibrators.applied(plain), model.predict_proba(X))
-
-
 def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts():
     """A model that keeps its classes unsorted is calibrated as the one that
     sorts them.

@@ -21,26 +21,19 @@ def awkward() -> pd.DataFrame:
     """A column of every type that a prepared table may hold, most with gaps."""
     random = np.random.default_rng(1)
     gap = random.random(N) < 0.2
+
+    def with_gaps(values: Any, dtype: str) -> Any:
+        return pd.array(np.where(gap, None, values), dtype=dtype)
+
     return pd.DataFrame(
         {
-            'te"xt {é}': pd.Series(
-                np.where(gap, None, random.choice(["a", "b"], N)), dtype="str"
-            ),
-            "whole": pd.array(
-                np.where(gap, None, random.integers(0, 9, N)), dtype="Int64"
-            ),
-            "real": pd.array(
-                np.where(gap, None, random.normal(size=N)), dtype="Float64"
-            ),
-            "flag": pd.array(
-                np.where(gap, None, random.random(N) < 0.5), dtype="boolean"
-            ),
-            "category": pd.Categorical(random.choice(["u", "v"], N)),
+            'te"xt {é}': with_gaps(random.choice(["a", "b"], N), "str"),
+            "whole": with_gaps(random.integers(0, 9, N), "Int64"),
+            "real": with_gaps(random.normal(size=N), "Float64"),
+            "flag": with_gaps(random.random(N) < 0.5, "boolean"),
             "number category": pd.Categorical(random.integers(0, 3, N)),
             "mixed": pd.Series([1, "x", None, 2.5, True] * (N // 5), dtype="object"),
-            "nullable": pd.array(
-                np.where(gap, None, random.choice(["p", "q"], N)), dtype="string"
-            ),
+            "nullable": with_gaps(random.choice(["p", "q"], N), "string"),
             "no text": pd.Series([None] * N, dtype="str"),
             "empty": np.full(N, np.nan),
             "constant": np.ones(N),
@@ -115,14 +108,17 @@ def test_missing_is_missing_in_every_spelling():
     """None, nan and NA, in columns of objects or of nullable strings, are one
     category.
     """
-    features = fitted(
-        "onehot", pd.DataFrame({"x": pd.Series(["a", "b", None], dtype="str")})
-    )
-    for spelling in ("object", "string", "category"):
-        rows = pd.DataFrame({"x": pd.Series([None, "a"], dtype=spelling)})
-        assert features.transform(rows).tolist() == [[0, 0, 1], [1, 0, 0]]
-    loose = pd.DataFrame({"x": pd.Series([None, np.nan, pd.NA], dtype="object")})
-    assert features.transform(loose)[:, 2].tolist() == [1, 1, 1]
+    train = pd.DataFrame({"x": pd.Series(["a", "b", None], dtype="str")})
+    features = fitted("onehot", train)
+    for dtype, values in (
+        ("object", [None, np.nan, pd.NA]),
+        ("string", [None]),
+        ("category", [None]),
+    ):
+        rows = pd.DataFrame({"x": pd.Series([*values, "a"], dtype=dtype)})
+        *missing, first = features.transform(rows).tolist()
+        assert missing == [[0, 0, 1]] * len(values)
+        assert first == [1, 0, 0]
 
 
 def test_a_table_that_would_be_too_large_is_sparse(monkeypatch):

@@ -28,7 +28,6 @@ from experiment_pipeline.stages.search.learners.lightgbm_learner import (
     bin_rows,
     boost,
     boosting_plan,
-    rows_for_bins,
 )
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SlicedTable
@@ -51,19 +50,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
 from experiment_pipeline_tests.stages.search.test_many_texts import with_texts
 
 SIZE = 90
-
-
-@given(rows=st.integers(1, 3_000_000), count=st.integers(1, 2_000))
-def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int):
-    """One of each of as many equal stretches, in order; all of them where there are no
-    more.
-    """
-    drawn = rows_for_bins(rows, count)
-    if rows <= count:
-        assert np.array_equal(drawn, np.arange(rows))
-        return
-    bounds = np.arange(count + 1) * rows // count
-    assert np.all((bounds[:-1] <= drawn) & (drawn < bounds[1:]))
 
 
 @pytest.mark.parametrize(
