@@ -161,22 +161,6 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is():
     assert brake.may_start(slow.key)
 
 
-def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin():
-    """What would leave time for its own refit alone is not begun; the quick baseline
-    still is.
-    """
-    brake, clock = brake_of(60, FULL)
-    members = [fitted(configuration, 0.9, 2.0) for configuration in LINEAR[:4]]
-    learn(brake, *members)
-    reserve = AFTER.of(members)
-    clock.seconds = 60 - reserve - 2.5
-    assert brake.may_start(LINEAR[4].key)
-    clock.seconds = 60 - reserve - 2.3
-    begun = [key for key in (LINEAR[4].key, DUMMY.key) if brake.may_start(key)]
-    assert begun == [DUMMY.key]
-    assert AFTER.of(members[:1]) + 2.8 < reserve
-
-
 def test_a_refit_is_estimated_from_the_fit_and_its_rows():
     """On train and test rows, with the fits of `export.fits` and the predictions; report
     and export take longer on a busy machine.
@@ -200,22 +184,6 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows():
     }
     for name, value in more.items():
         assert AFTER.of([replace(result, **{name: value})]) > AFTER.of([result]) + 0.3
-
-
-def test_a_fit_on_letters_reads_many_columns():
-    """A column of texts becomes thirty numbers, or as many n-grams as letters: its fits
-    are not taken for quick.
-    """
-    frame = rows()
-    frame = frame.assign(note=[f"note {number}" for number in range(len(frame))])
-    sets = sets_of(SPEC, frame)
-    columns = len(sets.features)
-    few = usual_seconds(LINEAR[0], sets) / columns
-    letters = usual_seconds(replace(LINEAR[0], features="text"), sets)
-    assert letters == pytest.approx(few * (columns + 30))
-    length = frame["note"].str.len().mean()
-    ngrams = usual_seconds(replace(LINEAR[0], features="ngrams"), sets)
-    assert ngrams > few * (columns + length)
 
 
 def test_the_kind_of_the_best_is_never_dropped_whole():
@@ -263,17 +231,6 @@ def test_what_was_refused_is_asked_again_when_the_best_took_less():
     events = engine.search(spec, sets_of(spec, frame))
     ends = [event.status for event in events if isinstance(event, Conclusion)]
     assert ends == ["trained", "trained"]
-
-
-def test_where_there_is_no_time_the_quickest_is_trained_beyond_it():
-    """Beside the baseline, which costs nothing, or the best if it is hardly slower."""
-    brake, _ = brake_of(20, SMALL)
-    slow, quick, best, *_ = LINEAR
-    learn(
-        brake, fitted(slow, 0.9, 0.4), fitted(quick, 0.6, 0.01), fitted(best, 0.8, 0.02)
-    )
-    assert brake.beyond([slow, DUMMY, quick]) == [DUMMY, quick]
-    assert brake.beyond([slow, best, quick]) == [best]
 
 
 def _context(

@@ -19,7 +19,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
     ROWS,
-    TRAIN_ROWS,
     assembled,
     experiment,
     one,
@@ -93,19 +92,6 @@ def test_scores_and_the_baseline_are_weighted():
     on_train = score("rmse", sets.y_train, predictions.train, weights=sets.w_train)
     assert (result.test_score, result.train_score) == (on_test, on_train)
     assert on_test != score("rmse", sets.y_test, predictions.test)
-
-
-def test_early_stopping_listens_to_the_weights_of_the_slice():
-    """Where the slice counts another kind of rows, another round is the best one."""
-    frame = table(("no", "yes"))
-    wrong = (frame["distance"] > 0) != (frame["late"] == "yes")
-    early_stopping = np.zeros(ROWS, dtype=bool)
-    early_stopping[:TRAIN_ROWS] = training_sets().early_stopping
-    of_the_slice = np.where(wrong, 100.0, 0.01)
-    odd = weighted("binary", np.where(early_stopping, of_the_slice, 1.0))
-    usual = weighted("binary", np.where(early_stopping, 1.0, 1.001))
-    spec = experiment([one("lightgbm")], metric="log_loss")
-    assert train_one(spec, odd).result.rounds < train_one(spec, usual).result.rounds
 
 
 def _least(pipeline: Any, sets: TrainingSets, column: str) -> float:

@@ -8,7 +8,6 @@ from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.earlier import (
     EarlierSearches,
-    SearchBudget,
     concluded_again,
     search_fingerprint,
 )
@@ -94,20 +93,6 @@ def test_a_search_is_the_same_by_what_decides_it(changes, is_the_same):
     before = search_fingerprint(DECLARED, SETS, SPEC)
     after = search_fingerprint(configurations(other), SETS, other)
     assert (before == after) == is_the_same
-
-
-@pytest.mark.parametrize(
-    ("had", "has", "covers"),
-    [
-        (60, 60, True),
-        (60, 61, False),
-        (60, None, False),
-        (None, 60, True),
-    ],
-)
-def test_only_a_larger_budget_goes_on(had, has, covers):
-    """No limit is the largest one."""
-    assert SearchBudget(had).covers(has) == covers
 
 
 @pytest.mark.usefixtures("storage")

@@ -12,7 +12,6 @@ from scipy.special import expit
 
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
 from experiment_pipeline.stages.search import averaging
-from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     refits,
@@ -152,21 +151,18 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them():
     takes it.
     """
     sets, _ = imbalanced(3_000, shift=1.0)
-    spec = experiment(
-        [one("lightgbm", num_iterations=10)], calibrate="sigmoid", metric="log_loss"
-    )
+    entry = one("lightgbm", num_iterations=10)
+    spec = experiment([entry], calibrate="sigmoid", metric="log_loss")
     model = train_one(spec, sets)
-    assert model.result.notes == ()
     guessed = np.empty(len(sets.train))
     cut = folds_of(sets.train, spec, CrossValidation(folds=5, repeats=1), sets.features)
-    (configuration,) = configurations(spec)
     for fold in cut:
-        fitted = refit(configuration, 10, sets.train[fold.fitted], sets, spec)
+        rows = sets.train[fold.fitted]
+        fitted = refit(model.result.configuration, 10, rows, sets, spec)
         guessed[fold.predicted] = predicted(fitted, sets, sets.train[fold.predicted])
     calibrators = averaging.learn_calibration(guessed, sets.y_train, [0, 1])
-    plain = trained(one("lightgbm", num_iterations=10), sets, metric="log_loss")
-    expected = calibrators.applied(plain.predictions.test)
-    assert model.predictions.test == pytest.approx(expected, abs=1e-6)
+    plain = trained(entry, sets, metric="log_loss").predictions.test
+    assert model.predictions.test == pytest.approx(calibrators.applied(plain), abs=1e-6)
     assert train_one(spec, replace(sets, test=sets.test.iloc[::2])).model == model.model
     once_more = predicted(refitted(model, sets.train, sets, spec), sets)
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)

@@ -12,7 +12,6 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.halving import settled
-from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.sweep import in_order, trained_or_failed
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
@@ -293,16 +292,3 @@ def test_another_metric_or_gate_fits_nothing_again():
         assert rescored.metric == "log_loss"
         assert rescored.train_score == expected.result.train_score
         assert rescored.test_score == expected.result.test_score
-
-
-@pytest.mark.parametrize(
-    ("classes", "n_train", "rows"),
-    [(None, 3_000, 1_000), (26, 90_000, 1_923)],
-)
-def test_the_train_score_is_of_as_many_numbers_as_it_needs(classes, n_train, rows):
-    """A fifth of the rows, or 1,000; many classes are predicted by as many trees, so
-    fewer rows.
-    """
-    scored = scored_rows(n_train, None if classes is None else range(classes))
-    assert len(scored) == len(set(scored)) == rows
-    assert (scored[0], scored[-1]) == (0, n_train - 1)

@@ -84,20 +84,6 @@ def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
     assert progress.cancelled == "the search was cancelled after 1 of 3 configurations"
 
 
-def test_a_note_is_logged_once_for_each_algorithm(progress):
-    """It names the first configuration that has it; another algorithm says it again."""
-    lines(progress, RungStarted(FULL, 9, {}))
-    noted = replace(model_result("a", 0.4, "log_loss"), notes=("did not converge",))
-    logged = []
-    for key, algorithm in (("a", "linear"), ("b", "linear"), ("c", "lightgbm")):
-        result = replace(noted, key=key, algorithm=algorithm)
-        logged += lines(progress, Fitted(FULL, TrainedModel(result, b"", NO_ROWS)))
-    assert [line for line in logged if "converge" in line] == [
-        "a: did not converge",
-        "c: did not converge",
-    ]
-
-
 def test_every_second_has_a_line(progress):
     """Of each rung the fits, side by side, and all else; together they are the
     search's.

@@ -107,23 +107,12 @@ def test_every_class_is_in_every_rung(by):
             assert set(sets.y_train[part & (order < fraction)]) == classes
 
 
-def test_rows_that_are_added_move_few_others():
-    """Under a split by hash a rung of more rows is the old one and some new rows."""
-    spec = experiment()
-    frame = rows(4_000)
-    few, many = (sets_of(spec, frame.iloc[: count + TEST]) for count in (3_000, 3_400))
-    before = few.train.index[thinning_order(few, spec) < 0.25]
-    after = many.train.index[thinning_order(many, spec) < 0.25]
-    assert len(set(before) - set(after)) < 0.05 * len(before)
-
-
 def test_small_rungs_are_scored_on_fewer_rows():
     """Evenly spaced ones, the share of each class kept, at least so many."""
     y = np.repeat([0, 1, 0, 1], [4_000, 1_000, 4_990, 10])
     scored = evenly_thinned(y, 0.1, 500, by_class=True)
     assert scored.sum() == 1_000
     assert y[scored].mean() == pytest.approx(y.mean(), abs=0.001)
-    assert scored[:5_000].sum() == pytest.approx(500, abs=5)
     assert evenly_thinned(y, 0.1, 20_000, by_class=True).all()
     assert set(y[evenly_thinned(y, 1e-9, 1, by_class=True)]) == {0, 1}
 

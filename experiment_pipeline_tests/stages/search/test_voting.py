@@ -182,18 +182,15 @@ def test_of_three_members_two_may_share():
     """
     table, y = rows_of("binary")
     onehot, ordinal = (pipeline.fit(table, y) for pipeline in pipelines("binary"))
-    beside = Pipeline([("features", ordinal[0]), ("model", clone(ordinal[-1]))])
-    beside[-1].set_params(max_depth=2).fit(ordinal[0].transform(table), y)
-    named = [("a", ordinal, 0.5), ("b", onehot, 0.2), ("c", beside, 0.3)]
+    other = clone(ordinal[-1]).set_params(max_depth=2)
+    beside = Pipeline(
+        [ordinal.steps[0], ("model", other.fit(ordinal[0].transform(table), y))]
+    )
+    members, weights = [ordinal, onehot, beside], [0.5, 0.2, 0.3]
+    named = list(zip("abc", members, weights, strict=True))
     ours = weighted_mean(named, tuple(LABELS["binary"]))
     assert ours.weights == [0.8, 0.2]
-    parts = TakenApart.of(ours)
-    # Rows are encoded once for each of these.
-    assert len(parts.features) == 2
-    predicted, *by_member = (
-        predictions_of(pipeline, table[FEATURES], "binary", LABELS["binary"])
-        for pipeline in (ours, ordinal, onehot, beside)
-    )
-    assert predicted == pytest.approx(
-        np.average(by_member, axis=0, weights=[0.5, 0.2, 0.3])
-    )
+    assert len(TakenApart.of(ours).features) == 2  # rows are encoded once for each
+    by_member = [member.predict_proba(table) for member in members]
+    expected = np.average(by_member, axis=0, weights=weights)
+    assert ours.predict_proba(table) == pytest.approx(expected)

@@ -2,7 +2,6 @@
 random rows.
 """
 
-import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
@@ -13,15 +12,11 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import (
     check_hyperparameters,
     estimators,
-    learner_of,
 )
 from experiment_pipeline.stages.search.learners.hyperparameters import (
     NAMES,
     ParameterNames,
 )
-from experiment_pipeline.stages.search.learners.learner import FitRequest
-from experiment_pipeline.stages.search.shared_work import EncodedRows
-from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline_tests.stages.search import own_estimators
 from experiment_pipeline_tests.stages.search.scenario import (
     METRIC,
@@ -118,23 +113,6 @@ def test_a_hyperparameter_that_cannot_be_set_is_refused(
     assert message in str(caught.value)
     (*_, value) = hyperparameters.values()
     assert not isinstance(value, str) or repr(value) in str(caught.value)
-
-
-@pytest.mark.parametrize("metric", ["rmse", "mae"])
-def test_a_dummy_is_the_baseline_of_the_metric(metric: str):
-    """It predicts mean, median or weighted median, unless a strategy is given."""
-    y = np.random.default_rng(0).lognormal(size=50)
-    spec = experiment([{"algorithm": "dummy"}], "regression", metric=metric)
-    rows = EncodedRows(np.zeros((50, 1)), y, [])
-    dummy, median = (
-        learner_of("dummy").refit(
-            FitRequest(configuration, training_sets("regression"), spec), None, rows
-        )
-        for configuration in (by_hand("dummy"), by_hand("dummy", strategy="median"))
-    )
-    predicted = dummy.predict(np.zeros((3, 1))).tolist()
-    assert predicted == [float(best_constant(metric, y, "regression"))] * 3
-    assert median.strategy == "median"
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
