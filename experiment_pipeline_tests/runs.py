@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.drafting import inference
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_columns
-from experiment_pipeline.experiment.store import FileStore, Made
+from experiment_pipeline.experiment.store import FileStore, Made, Store
 from experiment_pipeline.intake.raw_table import content_digest
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
@@ -38,16 +38,11 @@ def _planned(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
     return dict(_plans[digest])
 
 
-@contextmanager
-def quickly() -> Iterator[None]:
-    """Leave out what has tests of its own: the check in a fresh process, the pages of
-    all runs, changes of all features but one, windows over the target, and a second
-    analysis and draft of a table in this process.
-    """
-    usual = FileStore.reused_or_made
+def _analysed_once(usual: Callable[..., Any]) -> Callable[..., Any]:
+    """A store's `reused_or_made` that analyses a table once in this process."""
 
     def once(
-        store: FileStore,
+        store: Store,
         stage: str,
         fingerprint: str,
         make: Callable[[], Made],
@@ -61,6 +56,15 @@ def quickly() -> Iterator[None]:
         once_made = analysed if stage == "data_analysis" else make
         return usual(store, stage, fingerprint, once_made, log)
 
+    return once
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Leave out what has tests of its own: the check in a fresh process, the pages of
+    all runs, changes of all features but one, windows over the target, and a second
+    analysis and draft of a table in this process.
+    """
     with ExitStack() as patched:
         for home, name, instead in (
             (export, "check_in_fresh_process", lambda _: None),
@@ -68,7 +72,8 @@ def quickly() -> Iterator[None]:
             (referee, "MOST_FEATURES", 1),
             (made_of_target, "_windows", lambda _: ()),
             (inference, "plan_columns", _planned),
-            (FileStore, "reused_or_made", once),
+            (Store, "reused_or_made", _analysed_once(Store.reused_or_made)),
+            (FileStore, "reused_or_made", _analysed_once(FileStore.reused_or_made)),
         ):
             patched.enter_context(patch.object(home, name, instead))
         yield

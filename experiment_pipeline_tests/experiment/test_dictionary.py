@@ -128,21 +128,17 @@ def test_a_draft_is_written_with_all_comments():
     nothing to add.
     """
     before = yaml.safe_load(SCHEMA)["columns"]
-    shown = command("dictionary", ".", "--from", "list.csv")
-    assert "to add (--write) to schema.yaml:" in shown.output
+    asked = ("dictionary", ".", "--from", "list.csv")
+    assert "to add (--write) to schema.yaml:" in command(*asked).output
     assert Path("schema.yaml").read_text() == SCHEMA
-    told = json.loads(
-        command("dictionary", ".", "--from", "list.csv", "--write", "--json").output
-    )
+    told = json.loads(command(*asked, "--write", "--json").output)["columns"]
     text = Path("schema.yaml").read_text()
-    columns = yaml.safe_load(text)["columns"]
-    assert columns == {
-        name: {**(rules or {}), **told["columns"].get(name, {})} or None
+    assert yaml.safe_load(text)["columns"] == {
+        name: {**(rules or {}), **told.get(name, {})} or None
         for name, rules in before.items()
     }
-    assert [line for line in SCHEMA.splitlines() if "# " in line][-1].strip() in text
     assert text.count("#") == SCHEMA.count("#")
-    assert "nothing to add" in command("dictionary", ".", "--from", "list.csv").output
+    assert "nothing to add" in command(*asked).output
 
 
 @pytest.mark.parametrize(
@@ -151,7 +147,6 @@ def test_a_draft_is_written_with_all_comments():
         ("name,unit\nsex,km\n", "its header is 'name', 'unit'"),
         ("column,unit\nsexx,km\n", r"no column 'sexx'\s+fix: .*did you mean 'sex'"),
         ("column,known\nsex,soon\n", "list.csv, column sex: known: 'soon' is not when"),
-        ("column,units\nsex,km\n", "units"),
         ("", "cannot be read"),
     ],
 )

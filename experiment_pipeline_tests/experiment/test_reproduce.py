@@ -22,12 +22,13 @@ from experiment_pipeline.experiment.in_memory import ExperimentRun
 from experiment_pipeline.storage.provenance import commit_version
 from experiment_pipeline.storage.registry import MODEL, ExportedModel, Registry
 from experiment_pipeline.table.digests import sha256
-from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
 from experiment_pipeline_tests.stages.search.learners.test_nested import NESTED
 
-BOTH = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
+pytestmark = pytest.mark.usefixtures("quick")
+BOTH = [{"algorithm": "linear"}, described(NESTED["calibrated"])]
 OTHER = "0" * 64
 Forge = Callable[..., ExportedModel]
 ask = partial(command, "reproduce")
@@ -54,9 +55,10 @@ def export(folder: Path, **changes: Any) -> tuple[ExperimentRun, ExportedModel]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Exported:
-    """An ensemble, exported and committed."""
+    """An ensemble, one of whose members holds others, exported and committed."""
     folder = tmp_path_factory.mktemp("exported")
-    run, version = export(folder, search=BOTH)
+    with runs.quickly():
+        run, version = export(folder, search=BOTH)
     assert run.leaderboard is not None
     assert run.leaderboard.chosen == "ensemble"
     bare, clone = str(folder / "company.git"), folder / "clone"
@@ -134,20 +136,6 @@ def test_a_changed_row_is_named(exported: Exported, tmp_path):
     ]
 
 
-def test_a_changed_hyperparameter_is_named(exported: Exported, tmp_path):
-    """A committed file that is not what was exported ends it before anything
-    is read.
-    """
-    shutil.copytree(exported.clone, tmp_path / "clinic")
-    changed = tmp_path / "clinic" / "hyperparameters.yaml"
-    changed.write_text(
-        changed.read_text().replace("features: onehot", "features: ordinal")
-    )
-    answer = ask(tmp_path / "clinic")
-    assert answer.exit_code == 1
-    assert "hyperparameters.yaml: is not what was written" in answer.output
-
-
 @pytest.mark.parametrize(
     ("edits", "manifest", "named"),
     [
@@ -155,11 +143,6 @@ def test_a_changed_hyperparameter_is_named(exported: Exported, tmp_path):
             {"environment.txt": ("pipeline 0.1.0", "pipeline 0.0.9")},
             {},
             "experiment-pipeline",
-        ),
-        (
-            {"environment.txt": ("scikit-learn==", "scikit-learn==0.")},
-            {},
-            "scikit-learn",
         ),
         (
             {"hyperparameters.yaml": ("fingerprint: ", "fingerprint: 0")},
@@ -243,16 +226,6 @@ def test_code_within_a_hyperparameter_is_to_be_trusted(forge: Forge, function: s
     )
     with pytest.raises(InvalidModel, match=f"not part of .*: {function}\n"):
         module.reproduce(forged, *AS_EXPORTED)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["bagging", "stacking"])
-def test_a_nested_estimator_is_reproduced(kind: str, tmp_path):
-    """Byte by byte, in a process that has only the version and the table."""
-    _, version = export(tmp_path, search=[described(NESTED[kind])])
-    answer = ask(version.folder)
-    assert answer.exit_code == 0, answer.output
-    assert "reproduced: model and predictions are the same" in answer.output
 
 
 def test_without_an_accepted_model_nothing_is_reproduced(

@@ -2,13 +2,11 @@
 Dagster.
 """
 
-import functools
 import io
 import itertools
 import pickle
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import Mock, patch
 
 import numpy as np
@@ -29,17 +27,28 @@ from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment.context import RunBudget
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.experiment.flow import analysis_fingerprint
+from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.tracking import outcomes
 from experiment_pipeline_tests import own_metrics, runs, scenario
+from experiment_pipeline_tests.experiment.visits import (
+    SETTINGS,
+    delivered,
+    run_visits,
+)
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
-LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
-WRITE_PAGES = outcomes.write_pages
 MANY = {"algorithm": "linear", "hyperparameters": {"C": [0.01, 0.03, 0.1, 0.3, 1.0]}}
-FEW = {"search": [LINEAR, {"algorithm": "dummy"}], "evaluation": "test_set"}
-run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
+
+
+def run_for(seconds: float) -> RunResult:
+    """Run the experiment `visits` with a limit of seconds, one fit at a time."""
+    settings = {**SETTINGS, "search": [MANY, "dummy"], "workers": 1}
+    del settings["budget"]
+    table = delivered()
+    return ep.run(
+        table, "readmitted", name="visits", seconds=seconds, progress=False, **settings
+    )
 
 
 def test_a_changed_preparation_function_is_analysed_anew(monkeypatch):
@@ -59,36 +68,27 @@ def test_a_changed_preparation_function_is_analysed_anew(monkeypatch):
     assert len({*found, analysis_fingerprint("another", named)}) == 3
 
 
-@pytest.mark.parametrize("spent", [6, 30, 54, 65])
-def test_a_bar_shows_the_share_of_the_seconds_in_whole_words(monkeypatch, spent: int):
+def test_a_bar_shows_the_share_of_the_seconds_in_whole_words(monkeypatch):
     """Also in Jupyter without widgets, and in a narrow terminal."""
     console = Console(force_jupyter=True)
     monkeypatch.setattr(run_module, "get_console", lambda: console)
-    cell, display = Mock(), Mock()
-    display.return_value = cell
-    notebook = SimpleNamespace(display=display)
+    notebook = Mock()
     monkeypatch.setitem(sys.modules, "IPython.display", notebook)
     named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
-    budget = RunBudget(60, lambda: spent)
+    budget = RunBudget(60, lambda: 30)
     reporter = run_module.ProgressReporter(named, progress=True, budget=budget)
     with reporter.shown(), reporter.at_work("search"):
         reporter.concluded([("linear", Outcome({}))] * 1_200)
         reporter.show()
-        (bar,) = cell.update.call_args.args
-        for width in (115, 50):
-            written = io.StringIO()
-            narrow = Console(file=written, width=width, force_jupyter=False)
-            narrow.print(bar)
-            words = " ".join(written.getvalue().replace("━", "").split())
-            share = min(100, round(100 * spent / 60))
-            assert f"{share} %" in words
-            assert "…" not in words
-            text = f"{spent} of 60 s: training models, 1,200 done"
-            assert {*text.split()} <= {*words.split()}
-    assert cell.update.call_args.kwargs == {"raw": True}
+        (bar,) = notebook.display.return_value.update.call_args.args
+        written = io.StringIO()
+        Console(file=written, width=50, force_jupyter=False).print(bar)
+    assert "…" not in written.getvalue()
+    words = "50 % 30 of 60 s: training models, 1,200 done"
+    assert {*words.split()} <= {*written.getvalue().split()}
     quiet = run_module.ProgressReporter(named, progress=False, budget=budget)
     with quiet.shown():
-        assert display.call_count == 1
+        assert notebook.display.call_count == 1
 
 
 def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones():
@@ -105,98 +105,74 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones():
         ep.run("shop", progress=False)
 
 
-def test_a_table_gives_a_decision_tables_a_model_and_pages():
-    """All that was found is at hand, and in the database as a run of a notebook; names
-    are shown as text.
-    """
-    spelt = {" north ": scenario.MARKUP, "North": scenario.MARKUP.upper()}
-    scenario.write_csv(Path("visits.csv"), scenario.table().replace({"ward": spelt}))
-    given = {"patient": "names a person"} | dict.fromkeys(
-        ["cost", "triage"], "known later"
-    )
-    with patch.object(outcomes, "write_pages", WRITE_PAGES):
-        found = run("visits.csv", exclude=given, audit=["ward", "cost"])
-    assert found.accepted
-    assert found.decision.startswith(
-        "visits: accepted with conditions (repeated_entities, "
-    )
-    assert (
-        found.decision.partition(":")[2].partition(", v0001")[0] in found._repr_html_()
-    )
-    assert "positive  yes: the affirmative of 'no' and 'yes'" in found.summary
-    assert set(found.leaderboard["algorithm"]) >= {"linear", "dummy"}
-    assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
-    assert found.named.spec.exclude["cost"] == "known later"
-    rows = [*found.sets.values(), found.rejected]
-    assert sum(map(len, rows)) == len(scenario.table())
-    audited = (
-        found.audit.query("measure == 'selection_rate'")
-        .groupby("column_name")["rows"]
-        .sum()
-    )
-    assert audited.to_dict() == dict.fromkeys(
-        ["cost", "ward"], len(found.sets["validation"])
-    )
-    assert found.errors(2)["set"].tolist() == ["validation"] * 2 + ["test"] * 2
-    predicted = found.model.predict(scenario.table().drop(columns=["cost", "patient"]))
+def test_a_table_gives_a_decision_tables_a_model_and_pages(visits: RunResult):
+    """All that was found is at hand, and in the database as a run of a notebook."""
+    said = "visits: accepted with conditions (repeated_entities, "
+    assert visits.decision.startswith(said)
+    assert "positive  yes: the affirmative of 'no' and 'yes'" in visits.summary
+    assert set(visits.leaderboard["algorithm"]) == {"linear", "dummy"}
+    spec = visits.named.spec
+    assert (spec.exclude["cost"], spec.ensemble) == ("left out in the call", None)
+    rows = [*visits.sets.values(), visits.rejected]
+    assert sum(map(len, rows)) == len(delivered())
+    audited = visits.audit.query("measure == 'selection_rate'")["rows"].sum()
+    assert audited == len(visits.sets["validation"])
+    assert visits.errors(2)["set"].tolist() == ["validation"] * 2 + ["test"] * 2
+    (row,) = ep.runs("visits", all_columns=True).to_dict("records")
+    recorded = (row["triggered_by"], row["status"], row["version"])
+    assert recorded == ("notebook", "accepted", "v0001")
+    assert all(Path(place).exists() for place in visits.pages.values())
+
+
+def test_what_a_notebook_shows_is_text_in_any_colour(visits: RunResult):
+    """Run, model and predictions; cells of the table never run as scripts."""
+    predicted = visits.model.predict(delivered())
     counts = (
         f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} "
         "rejected"
     )
-    conditions = "Check the conditions before you use v0001: repeated_entities, "
-    assert repr(found).splitlines()[-1].startswith(f"What next: {conditions}")
-    title, scored = repr(found.model).splitlines()
+    title, scored = repr(visits.model).splitlines()
     assert title.startswith("visits v0001: binary, readmitted from ")
-    assert scored.split(" on ")[0] in found.decision.replace(", roc_auc", ": roc_auc")
-    assert repr(predicted).splitlines()[0] == counts
+    assert scored.split(" on ")[0] in visits.decision.replace(", roc_auc", ": roc_auc")
     for shown, says in (
-        (found, "Warnings"),
-        (found.model, scored),
+        (visits, "What next: Check the conditions before you use v0001: repeated_"),
+        (visits.model, scored),
         (predicted, counts),
     ):
+        assert says in repr(shown)
         assert says in shown._repr_html_()
         assert "color" not in shown._repr_html_(), "a notebook may be dark"
         assert "<script>" not in shown._repr_html_()
-    assert "&lt;script&gt;" in found._repr_html_()
-    (row,) = ep.runs("visits", all_columns=True).to_dict("records")
-    assert (row["triggered_by"], row["status"], row["version"]) == (
-        "notebook",
-        "accepted",
-        "v0001",
-    )
-    assert row["data_modified_at"] is not pd.NaT
-    assert all(Path(place).exists() for place in found.pages.values())
-    assert Path("artifacts/overview.html").exists()
+    assert "&lt;script&gt;" in visits._repr_html_()
 
 
-def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now():
+def test_the_worst_rows_are_found_in_the_table_as_it_is_delivered_now(
+    visits: RunResult,
+):
     """The same rows in another order are the same sets and model, under the labels of
     the given table.
     """
-    table = scenario.table()
-    for rows in (table, table.set_axis(table.index + 7).sample(frac=1)):
-        found = run(rows, name="visits")
+    shuffled = delivered().sample(frac=1, random_state=1)
+    again = run_visits(shuffled)
+    assert (again.facts["looks"], again.facts["version"]) == (1, "v0001")
+    for found, rows in ((visits, delivered()), (again, shuffled)):
         worst = found.errors()
         assert worst["target"].tolist() == rows.loc[worst.index, "readmitted"].tolist()
         ages = rows.loc[worst.index, "age"].tolist()
         assert worst["age"].tolist() == pytest.approx(ages, nan_ok=True)
         for some in (*found.sets.values(), found.rejected):
-            delivered = rows.loc[some.index, scenario.MARKUP]
-            assert some[scenario.MARKUP].tolist() == delivered.tolist()
+            cells = rows.loc[some.index, scenario.MARKUP]
+            assert some[scenario.MARKUP].tolist() == cells.tolist()
     assert ep.worst_rows("visits").index.name == "row_number"
-    assert (found.facts["looks"], found.facts["version"]) == (1, "v0001")
 
 
 def test_what_is_saved_is_the_same_experiment_for_dagster():
     """Whatever the clock left out, Dagster trains nothing again, chooses the same
-    configuration and publishes no other version; only more seconds go on.
+    configuration and publishes no other version.
     """
-    table = scenario.table()
-    given = {"schema": scenario.SCHEMA, "preparation": scenario.PREPARATION}
-    given |= {"name": "visits", "workers": 1, "search": [MANY, {"algorithm": "dummy"}]}
     late = itertools.chain([0.0], itertools.repeat(97.9))
     with patch.object(run_module, "perf_counter", lambda: next(late)):
-        found = run(table, seconds=100, **given)
+        found = run_for(100)
     assert found.facts["not_started"] > 0
     folder = found.save("defs/visits")
     by_dagster = runs.run_named(named_columns(folder))
@@ -204,32 +180,20 @@ def test_what_is_saved_is_the_same_experiment_for_dagster():
     first, second = ep.runs("visits", all_columns=True).to_dict("records")[::-1]
     assert first["reused"] == 0
     assert second["reused"] == second["trained"] == first["trained"]
-    same = (
-        "chosen",
-        "test_score",
-        "validation_score",
-        "not_started",
-        "version",
-        "looks",
-        "schema_digest",
-    )
-    assert {name: second[name] for name in same} == {name: first[name] for name in same}
-    assert ep.run("visits", progress=False).facts["version"] == "v0001"
+    scores = ("chosen", "test_score", "validation_score")
+    for name in (*scores, "not_started", "version", "looks", "schema_digest"):
+        assert second[name] == first[name]
     with pytest.raises(InvalidExperiment, match="this one is visits"):
         found.save("defs/other")
     (folder / "schema.yaml").write_text("columns: {}")
     with pytest.raises(InvalidExperiment, match="holds something else"):
         found.save(folder)
-    longer = run(table, seconds=500, **given)
-    assert longer.facts["not_started"] == 0
-    assert longer.facts["trained"] > first["trained"]
 
 
 def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
     """What is trained is kept, and the search gets the seconds that are left of those
     given.
     """
-    table = scenario.table()
     caplog.set_level("INFO", logger="experiment_pipeline")
 
     def interrupt(*_: object) -> None:
@@ -238,14 +202,13 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
     with monkeypatch.context() as patched:
         patched.setattr(run_module.ProgressReporter, "concluded", interrupt)
         with pytest.raises(KeyboardInterrupt, match="the same call continues") as ended:
-            run(table, workers=1, seconds=500)
-    assert len(ended.traceback) == 3, "pages of a notebook"
-    assert list(ep.runs("experiment")["status"]) == ["killed"]
-    clock = itertools.chain(
-        [0.0], itertools.repeat(100.0)
-    )  # the call, and whatever comes later
+            run_for(500)
+    assert len(ended.traceback) == 4, "pages of a notebook"
+    assert list(ep.runs("visits")["status"]) == ["killed"]
+    # The call, and whatever comes later.
+    clock = itertools.chain([0.0], itertools.repeat(100.0))
     with patch.object(run_module, "perf_counter", lambda: next(clock)):
-        found = run(table, workers=1, seconds=500)
+        found = run_for(500)
     assert found.facts["reused"] >= 1
     assert found.accepted
     *_, said = [line for line in caplog.messages if "of 500 seconds" in line]
@@ -258,48 +221,38 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out():
     path and digits.
     """
     own = {"metric": own_metrics.profit, "at_least": 1}
-    found = run(
-        scenario.table(),
-        acceptance=[{"metric": "roc_auc", "at_least": np.float64(0.999)}, own],
-    )
-    assert (
-        "- metric: experiment_pipeline_tests.own_metrics:profit"
-        in found.named.yaml_text
-    )
+    gate = {"metric": "roc_auc", "at_least": np.float64(0.999)}
+    found = run_visits(acceptance=[gate, own])
+    path = "- metric: experiment_pipeline_tests.own_metrics:profit"
+    assert path in found.named.yaml_text
     assert not found.accepted
-    assert len(found.leaderboard)
-    with pytest.raises(NotAccepted, match=r"lower bound of roc_auc at least 0\.999"):
+    why = "lower bound of roc_auc at least 0.999"
+    with pytest.raises(NotAccepted, match=why):
         _ = found.model
-    assert "lower bound of roc_auc at least 0.999" in found._repr_html_()
-    with pytest.warns(
-        UserWarning, match="NOT ACCEPTED: lower bound of roc_auc"
-    ) as said:
+    assert why in found._repr_html_()
+    with pytest.warns(UserWarning, match=f"NOT ACCEPTED: {why}") as said:
         candidate = found.candidate
     assert said[0].filename == __file__
-    assert "NOT ACCEPTED: lower bound of roc_auc at least 0.999" in repr(candidate)
-    validation = found.sets["validation"].index
-    predicted = candidate.predict(scenario.table().loc[validation]).predictions
-    truth = scenario.table().loc[predicted["row_number"], "readmitted"]
+    assert f"NOT ACCEPTED: {why}" in repr(candidate)
+    validation = delivered().loc[found.sets["validation"].index]
+    predicted = candidate.predict(validation).predictions
+    truth = validation.loc[predicted["row_number"], "readmitted"]
     score = roc_auc_score(truth == "yes", predicted["probability_yes"])
     assert score == pytest.approx(found.facts["validation_score"])
     assert f"What next: {found.next_step}" in repr(found)
-    assert repr(found).startswith("experiment: not accepted: ")
+    assert repr(found).startswith("visits: not accepted: ")
     with pytest.raises(InvalidModel, match="Run the experiment with its search"):
-        ep.refit("experiment")
+        ep.refit("visits")
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"metric": "roc_acu"}, InvalidExperiment, "roc_auc"),
         ({"serach": []}, InvalidExperiment, "did you mean 'search'"),
         ({"target": None}, InvalidExperiment, "Name the target"),
-        ({"exclude": 3}, InvalidExperiment, "is not a mapping"),
         ({"split": 3}, InvalidExperiment, "Write one, such as {'by': 'random'}"),
-        ({"positive_class": "maybe"}, InvalidExperiment, "these as positive_class"),
         ({"seconds": 0}, InvalidExperiment, "^seconds: "),
         ({"target": 3}, InvalidExperiment, "no such column"),
-        ({"name": "no good"}, InvalidExperiment, "Give another name"),
         ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
         (
             {"data": pd.DataFrame({"a": [object()] * 9})},
@@ -316,37 +269,27 @@ def test_a_mistake_is_named(
     """Before anything is trained, with what would be right; a name that is no name
     becomes no path.
     """
+    usual = {"data": scenario.table(), "target": "readmitted", "search": "linear"}
     with pytest.raises(error, match=says):
-        run(**{"data": scenario.table(), **changes})
+        ep.run(**{**usual, "progress": False, **changes})
     assert not Path("../elsewhere").exists()
 
 
-def test_a_result_stands_for_its_run():
-    """In Python's own words; what is chosen is of its own leaderboard, also after a
-    later run.
+def test_a_result_stands_for_its_run(visits: RunResult):
+    """What is chosen is of its own leaderboard, also after a later run; it can be
+    pickled.
     """
-    table = scenario.table()
-    settings = {"exclude": ["cost", "triage"], "split": "random", "ensemble": None}
-    settings["evaluation"] = "test_set"
-    first = ep.run(
-        table, "readmitted", name="visits", search=["linear", "dummy"], **settings
-    )
-    spec = first.named.spec
-    assert spec.exclude["cost"] == "left out in the call"
-    assert spec.ensemble is None
-    later = ep.run(table, "readmitted", name="visits", search="dummy", **settings)
-    chosen = ep.choose(first, "linear", "it is what we had")
-    assert chosen.facts["chosen"] == "linear"
-    assert {change.what for change in first.compare(later).changes} >= {"yaml"}
-    assert len(ep.sensitivity(first, seeds=1, agree=str)) == 1
-    again = pickle.loads(pickle.dumps(first))
-    assert repr(again) == repr(first)
-    assert again.errors().equals(first.errors())
-    assert again.sets["test"].equals(first.sets["test"])
-    rows = table.drop(columns=["cost", "triage"])
-    predicted = again.candidate.predict(rows).predictions
-    assert predicted.equals(first.candidate.predict(rows).predictions)
-    assert len(pickle.dumps(first)) < len(pickle.dumps(first.values)) / 1.5
+    later = run_visits(search="dummy")
+    chosen = ep.choose(visits, "linear__C=1.0", "it is what we had")
+    assert chosen.facts["chosen"] == "linear__C=1.0"
+    assert visits.compare(later).changes
+    again = pickle.loads(pickle.dumps(visits))
+    assert repr(again) == repr(visits)
+    assert again.errors().equals(visits.errors())
+    assert again.sets["test"].equals(visits.sets["test"])
+    predicted = again.candidate.predict(delivered()).predictions
+    assert predicted.equals(visits.candidate.predict(delivered()).predictions)
+    assert len(pickle.dumps(visits)) < len(pickle.dumps(visits.values)) / 1.5
 
 
 def test_given_settings_replace_inferred_ones_in_the_text():

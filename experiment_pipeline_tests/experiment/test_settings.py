@@ -36,12 +36,11 @@ def test_each_key_is_an_argument_with_a_line_of_help(function):
         assert len(line.strip()) > len(f"{key}: ")
 
 
-@pytest.mark.parametrize("call", ["ep.run", "ep.explore"])
-def test_a_notebook_completes_keys(call: str, shell):
+def test_a_notebook_completes_keys(shell):
     """As IPython does by jedi, which JupyterLab asks, on a name that nobody used yet."""
     completer = pytest.importorskip("IPython.core.completer")
     assert shell.Completer.use_jedi
-    text = f'{call}(table, "y", exc'
+    text = 'ep.run(table, "y", exc'
     with completer.provisionalcompleter():
         found = [one.text for one in shell.Completer.completions(text, len(text))]
     assert "exclude=" in found
