@@ -40,24 +40,31 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath):
     champion = published(place, exported.package())
     assert (champion.version, champion.fingerprint) == ("v0001", "f" * 64)
     assert champion.facts["looks"] == 2
-    assert held_against([champion], "e" * 64, Export()) == ["v0001"]
-    assert held_against([champion], "f" * 64, Export()) == []
-    assert held_against([champion], "f" * 64, Export(fits=5)) == ["v0001"]
-    model, rows = champion.read(), exported.delivered(5)
-    assert model.predict(rows, model.classes).shape == (5,)
+    held = [
+        held_against([champion], fingerprint * 64, export)
+        for fingerprint, export in (
+            ("e", Export()),
+            ("f", Export()),
+            ("f", Export(fits=5)),
+        )
+    ]
+    assert held == [["v0001"], [], ["v0001"]]
+    model = champion.read()
+    rows = exported.delivered(5)
+    predicted = model.predict(rows, model.classes)
     swapped = model.predict(rows, model.classes[::-1])
-    np.testing.assert_allclose(model.predict(rows, model.classes), 1 - swapped)
+    np.testing.assert_allclose(predicted, 1 - swapped)
     assert model.fitted.hashes.tolist() == exported.FITTED.hashes.tolist()
     assert model.positive_class == "yes"
     with pytest.raises(UnusableTable, match="lacks"):
         model.predict(rows.iloc[:, :1], model.classes)
 
 
-def test_it_is_judged_on_rows_as_its_own_schema_makes_them(place: UPath):
+def test_it_is_judged_on_rows_as_its_own_schema_makes_them(tmp_path):
     """A gap has the default of its schema, a column that is not delivered is added, and
     texts are read.
     """
-    champion = published(place, exported.package())
+    champion = published(UPath(tmp_path), exported.package())
     schema = load_schema(
         "columns:\n"
         "  distance: {default: 700.0, dtype: float64, coerce: true}\n"
@@ -74,10 +81,10 @@ def test_it_is_judged_on_rows_as_its_own_schema_makes_them(place: UPath):
     np.testing.assert_array_equal(*predictions)
 
 
-def test_the_best_version_is_found_beside_the_champion(place: UPath):
+def test_the_best_version_is_found_beside_the_champion(tmp_path):
     """As long as it is not retired."""
     comparison = ChampionComparison("v0001", "roc_auc", 0.0)
-    registry = Registry(place, "flights")
+    registry = Registry(UPath(tmp_path), "flights")
     for number in range(2):
         package = exported.package(
             fingerprint=f"{number}" * 64, champions=(comparison,) * number
@@ -93,20 +100,20 @@ def test_the_best_version_is_found_beside_the_champion(place: UPath):
     assert [version.version for version in find_champions(registry)] == ["v0002"]
 
 
-def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath):
+def test_code_that_the_yaml_does_not_name_is_not_run(tmp_path):
     """A preparation's function is trusted because the experiment names it, not the
     version.
     """
     preparation = {**exported.make_spec().preparation.model_dump(exclude_unset=True)}
     preparation["function"] = "os:getcwd"
     spec = exported.make_spec(preparation=preparation)
-    champion = published(place, exported.package(spec=spec))
+    champion = published(UPath(tmp_path), exported.package(spec=spec))
     with pytest.raises(InvalidModel, match="code that is not part of experiment-pipel"):
         champion.read()
     assert champion.read(["os:getcwd"]).target == "late"
 
 
-def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath):
+def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(tmp_path):
     """Other libraries may change what an old model says, or break it."""
     package = exported.package()
     predictions = json.loads(package.files["expected_predictions.json"])
@@ -119,26 +126,26 @@ def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath):
         content = {"expected_predictions.json": json.dumps(changed).encode()}
         package = replace(package, files={**package.files, **content})
         with pytest.raises(InvalidModel, match=rule):
-            published(place, package).read()
+            published(UPath(tmp_path), package).read()
 
 
-def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath):
+def test_a_damaged_champion_is_refused_and_is_no_known_model(tmp_path):
     """A changed file is named; a damaged manifest is nobody's fingerprint."""
-    champion = published(place, exported.package())
+    champion = published(UPath(tmp_path), exported.package())
     write_bytes(champion.exported.folder / "model.skops", b"other")
     with pytest.raises(InvalidModel, match=r"model\.skops"):
         champion.read()
     write_bytes(champion.exported.folder / "manifest.json", b"{")
-    (again,) = find_champions(Registry(place, "flights"))
+    (again,) = find_champions(Registry(UPath(tmp_path), "flights"))
     assert again.fingerprint == ""
     with pytest.raises(InvalidModel, match="manifest"):
         again.read()
 
 
-@pytest.mark.parametrize("size", [37, 1_000])
-def test_it_predicts_in_parts_of_any_size(size: int, place: UPath, monkeypatch):
+def test_it_predicts_in_parts(tmp_path, monkeypatch):
     """The same as all rows at once, also of a table that holds no cells itself."""
-    model, rows = published(place, exported.package()).read(), exported.delivered(300)
+    model = published(UPath(tmp_path), exported.package()).read()
+    rows = exported.delivered(300)
     at_once = model.predict(rows, model.classes)
-    monkeypatch.setattr(champions, "SLICE_ROWS", size)
+    monkeypatch.setattr(champions, "SLICE_ROWS", 37)
     np.testing.assert_array_equal(model.predict(on_map(rows), model.classes), at_once)
