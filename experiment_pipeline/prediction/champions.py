@@ -76,20 +76,11 @@ class PublishedChampion:
         InvalidModel: it was changed, needs code that is not trusted, or predicts
         something else here.
         """
-        fix = "Install the versions of its environment.txt to compare with it."
         try:
             model = load_model(str(self.exported.folder), trusted)
-        except InvalidModel:
-            raise
         except PredictionsChanged as error:
+            fix = "Install the versions of its environment.txt to compare with it."
             raise InvalidModel(self.version, error.rule, fix) from None
-        # An old model in new libraries, or a user's own estimator, may raise anything.
-        except Exception as error:
-            raise InvalidModel(
-                self.version,
-                rule=f"cannot predict here: {type(error).__name__}: {error}",
-                fix=fix,
-            ) from error
         fitted_rows = self.exported.read(FITTED_ROWS)
         return as_champion(model, FittedRows.from_bytes(fitted_rows, self.version))
 
