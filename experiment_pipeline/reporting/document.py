@@ -443,6 +443,12 @@ _EVIDENCE = {
         "best score of many on these rows, so the difference is rather too small.",
         ("split", "{metric} at random", "minus the declared split", "rows"),
     ),
+    "incumbent": _EvidenceTable(
+        "The incumbent",
+        "The rule in use today, on the validation rows that it answers: paired, with "
+        "the interval of the gates.",
+        ("compared with", "its score", "this model minus it", "rows"),
+    ),
     "challenger": _EvidenceTable(
         "Challengers",
         f"Paired on the same validation rows, {numbers.share(LEVEL)} intervals (of "

@@ -23,6 +23,7 @@ from experiment_pipeline.statistics.scores import SetPrediction
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
 EvidenceKind = Literal[
     "worth",
+    "incumbent",
     "challenger",
     "robustness",
     "random split",
@@ -330,7 +331,8 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
 
     kind: Annotated[
         EvidenceKind,
-        "worth, challenger, robustness, random split, split seed, unknown or next step",
+        "worth, incumbent, challenger, robustness, random split, split seed, unknown "
+        "or next step",
     ]
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
     what: Annotated[

@@ -491,7 +491,7 @@ def _gate_bar(gate: Row) -> document.LimitBar:
 def _sentences(run: Decided) -> Iterator[str]:
     """What else decides whether to use the model."""
     for row in run.rows["evidence"]:
-        if row["kind"] == "challenger" and row["what"].startswith("the incumbent "):
+        if row["kind"] == "incumbent":
             change = numbers.as_known(row["difference"], row["low"], row["high"])
             by = f": this model minus it {change}" if row["rows"] else ""
             yield f"Beside {row['what']}{by}."

@@ -70,6 +70,15 @@ def explored(laboratory: Laboratory, change: dict, seconds: float = 30) -> dict:
     return laboratory.answer(proposal)
 
 
+def finished(laboratory: Laboratory, change: dict) -> str:
+    """Propose a change whose exploration ends as the base, untrained; return its id."""
+    proposal = laboratory.propose(change, "tried", "tester")["proposal"]
+    claim = laboratory.claim(proposal, "tester", 30)
+    assert claim is not None
+    laboratory.end(claim, "explored", 5.0, "better", laboratory._base_result)
+    return proposal
+
+
 def records() -> LaboratoryRecords:
     """Return the records of the experiment."""
     return LaboratoryRecords.of("made")

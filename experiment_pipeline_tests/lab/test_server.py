@@ -1,13 +1,11 @@
 """The laboratory over the real protocol: the official client, stdio and HTTP."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,18 @@ import anyio
 import httpx2
 import psutil
 import pytest
+from anyio.abc import Process
+from anyio.to_thread import run_sync
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
 
 from experiment_pipeline.lab.server import TOKEN_VARIABLE
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline_tests.lab import laboratories
 from experiment_pipeline_tests.lab.laboratories import records
-from experiment_pipeline_tests.ports import free_port
+from experiment_pipeline_tests.ports import free_port, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("storage", "quick")]
 COMMAND = str(Path(sys.executable).with_name("experiment-pipeline"))
@@ -32,6 +33,7 @@ TOOLS = {
     *("shortfall", "budget", "history", "request_opening"),
 }
 READ_ONLY = TOOLS - {"propose", "explore", "request_opening"}
+TOKEN = {"Authorization": "Bearer let-me-in"}
 LINEAR = {"exclude": ["noise"]}
 # Each takes seconds.
 ENDLESS = {
@@ -76,14 +78,6 @@ class Agent:
         self.progress.append(done / total)
 
 
-def over_stdio() -> Any:
-    """Start a laboratory as an agent's client does."""
-    parameters = StdioServerParameters(
-        command=COMMAND, args=["lab", "made", "--agent", "scripted"], env={**os.environ}
-    )
-    return Client(stdio_client(parameters))
-
-
 def workers() -> list[psutil.Process]:
     """The processes that explore for a laboratory of this test."""
     return [
@@ -93,15 +87,41 @@ def workers() -> list[psutil.Process]:
     ]
 
 
-def test_an_agent_works_over_stdio(tmp_path):
+def have_ended(processes: list[psutil.Process]) -> bool:
+    """Whether none of them runs; nobody may have asked for their end yet."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True
+
+
+def cancelled() -> list[str]:
+    """What is recorded of explorations that were stopped."""
+    ends = [tried.end for tried in records().history().tried]
+    return [end.words for end in ends if end and end.kind == "stopped"]
+
+
+def test_an_agent_works_over_stdio(tmp_path, monkeypatch):
     """Every tool answers; a refusal is an error of the tool; an exploration reports
-    progress and can be cancelled; of a killed server nothing is lost but the seconds
-    of what was under way.
+    progress, can be cancelled, and ends with its client.
     """
     laboratories.declare(tmp_path, "explorations: 5, seconds: 300")
+    servers: list[Process] = []
+    at_work: list[psutil.Process] = []
+    open_process = anyio.open_process
+
+    async def noted(*arguments: Any, **options: Any) -> Process:
+        servers.append(await open_process(*arguments, **options))
+        return servers[-1]
+
+    monkeypatch.setattr(anyio, "open_process", noted)
+    parameters = StdioServerParameters(
+        command=COMMAND, args=["lab", "made", "--agent", "scripted"], env={**os.environ}
+    )
 
     async def session() -> None:
-        async with over_stdio() as client:
+        async with Client(stdio_client(parameters)) as client:
             await _each_tool(client)
             agent = Agent(client)
             with anyio.move_on_after(3):
@@ -110,102 +130,24 @@ def test_an_agent_works_over_stdio(tmp_path):
             left = await agent.call("budget")
             assert left["explorations"] == 3
             assert left["seconds"] > 200
-            assert not workers()
-
-    anyio.run(session)
-    assert [tried.end.kind for tried in records().history().tried if tried.end] == [
-        "explored",
-        "stopped",
-    ]
-
-    exploring: list[psutil.Process] = []
-
-    async def killed() -> None:
-        async with over_stdio() as client:
-            agent = Agent(client)
+            assert have_ended(workers())
             async with anyio.create_task_group() as group:
-                group.start_soon(_ignoring_the_end, agent)
-                for _ in range(200):
-                    if workers():
-                        break
-                    await anyio.sleep(0.1)
-                exploring.extend(workers())
-                server = exploring[0].parent()
-                assert server is not None
-                os.kill(server.pid, signal.SIGKILL)
-                group.cancel_scope.cancel()
-
-    anyio.run(killed)
-    assert exploring
-    for _ in range(100):
-        if all(map(_has_ended, exploring)):
-            break
-        time.sleep(0.1)
-    assert all(map(_has_ended, exploring))
-    last = records().history().tried[-1]
-    assert (last.claim.exploration, last.end) == (3, None)
-    assert last.seconds == last.claim.seconds == 60
-
-
-def _has_ended(process: psutil.Process) -> bool:
-    """Whether a process runs no more; nobody may have asked for its end yet."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def explore_alone(url: str = "") -> None:
-    """In a process of its own: explore something endless, over stdio or HTTP."""
-
-    async def session() -> None:
-        if not url:
-            async with over_stdio() as client:
-                await Agent(client).tried(ENDLESS, seconds=20)
-        token = {"Authorization": "Bearer let-me-in"}
-        async with (
-            httpx2.AsyncClient(headers=token) as http,
-            Client(streamable_http_client(url, http_client=http)) as client,
-        ):
-            await Agent(client).tried(ENDLESS, seconds=20)
+                group.start_soon(_until_the_end, agent)
+                await run_sync(wait_until, workers, 60)
+                at_work.extend(workers())
+                await servers[0].stdin.aclose()  # as that of a killed client
 
     anyio.run(session)
+    assert at_work
+    wait_until(lambda: have_ended(at_work), 60)
+    wait_until(lambda: len(cancelled()) == 2, 60)
+    assert set(cancelled()) == {"it was cancelled"}
+    assert len(records().history().tried) == 3
 
 
-def _killed_while_it_explores(url: str = "") -> None:
-    """Kill a client once its exploration works, and wait until that has ended."""
-    before = len(records().history().tried)
-    code = f"from {__name__} import explore_alone; explore_alone({url!r})"
-    with subprocess.Popen([sys.executable, "-c", code]) as client:
-        while not (exploring := workers()):
-            assert client.poll() is None
-            time.sleep(0.1)
-        client.kill()
-    _, alive = psutil.wait_procs(exploring, timeout=10)
-    assert all(map(_has_ended, alive))
-    for _ in range(100):
-        [tried] = records().history().tried[before:]
-        if tried.end is not None:
-            break
-        time.sleep(0.1)
-    assert tried.words == "it was cancelled"
-    assert tried.seconds < 10
-
-
-def test_the_exploration_of_a_client_that_was_killed_ends_and_counts_once(tmp_path):
-    """Over stdio, where the server ends with its client, and over HTTP, where it goes
-    on for others.
-    """
-    laboratories.declare(tmp_path, "explorations: 5, seconds: 100")
-    _killed_while_it_explores()
-    port = free_port()
-    with over_http(port):
-        _wait_until_it_listens(port)
-        _killed_while_it_explores(f"http://127.0.0.1:{port}/mcp")
-        time.sleep(2)  # the page follows
-    assert len(records().history().tried) == 2
-    shown = (storage_root() / "made" / "laboratory.html").read_text()
-    assert shown.count(">it was cancelled<") == 2
+async def _until_the_end(agent: Agent) -> None:
+    with suppress(MCPError):
+        await agent.tried({**ENDLESS, "ensemble": "off"}, seconds=60)
 
 
 async def _each_tool(client: Client) -> None:
@@ -234,7 +176,6 @@ async def _each_tool(client: Client) -> None:
     for wrong in (
         agent.call("propose", change={"serch": []}, reason="x"),
         agent.call("explore", proposal="nothing"),
-        agent.call("explore", proposal="../" * 30),
         agent.call("propose", change=LINEAR, reason=""),
         agent.call("open", proposal=id_),
     ):
@@ -242,13 +183,8 @@ async def _each_tool(client: Client) -> None:
             await wrong
 
 
-async def _ignoring_the_end(agent: Agent) -> None:
-    changed = {**ENDLESS, "ensemble": "off"}
-    await agent.tried(changed, seconds=60)
-
-
 @contextmanager
-def over_http(port: int) -> Iterator[None]:
+def over_http(port: int) -> Iterator[subprocess.Popen[str]]:
     """Serve a laboratory on a port, with a token."""
     with subprocess.Popen(
         [COMMAND, "lab", "made", "--http", str(port)],
@@ -261,61 +197,92 @@ def over_http(port: int) -> Iterator[None]:
             for line in server.stderr:
                 if line.startswith("token:"):
                     break
-            yield
+            wait_until(lambda: _listens(port), 60)
+            yield server
         finally:
             server.terminate()
 
 
-def test_agents_over_http_need_the_token_and_share_one_budget(tmp_path):
-    """Other hosts, pages of other origins and calls without the token get nothing; two
-    agents race for the last exploration, and one gets it; a thousand calls are answered.
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def exploring(url: str, proposal: str) -> Iterator[None]:
+    """A client that asks for an exploration, and is gone without a word at the end."""
+    version, name = "2026-07-28", "explore"
+    headers = {
+        **TOKEN,
+        "Accept": "application/json, text/event-stream",
+        "Mcp-Protocol-Version": version,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": name,
+    }
+    about = {
+        "protocolVersion": version,
+        "clientInfo": {"name": "gone", "version": "1"},
+        "clientCapabilities": {},
+    }
+    request = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {
+            "name": name,
+            "arguments": {"proposal": proposal, "seconds": 40},
+            "_meta": {f"io.modelcontextprotocol/{key}": about[key] for key in about},
+        },
+    }
+    with (
+        httpx2.Client(headers=headers, timeout=60) as http,
+        http.stream("POST", url, json=request),
+    ):
+        wait_until(workers, 60)
+        yield
+
+
+def test_over_http_the_token_is_needed_and_whoever_goes_leaves_nothing_at_work(
+    tmp_path,
+):
+    """Other hosts, pages of other origins and calls without the token get nothing; an
+    exploration whose client is gone ends, one whose server was killed counts with all
+    its seconds.
     """
-    laboratories.declare(tmp_path, "explorations: 1, seconds: 100")
+    laboratories.declare(tmp_path, "explorations: 3, seconds: 200")
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
-    token = {"Authorization": "Bearer let-me-in"}
 
-    async def session() -> None:
+    async def proposed() -> str:
         for headers, status in (
             ({}, 401),
             ({"Authorization": "Bearer let-me-out"}, 401),
-            ({**token, "Host": "evil.example"}, 421),
-            ({**token, "Origin": "http://evil.example"}, 403),
+            ({**TOKEN, "Host": "evil.example"}, 421),
+            ({**TOKEN, "Origin": "http://evil.example"}, 403),
         ):
             async with httpx2.AsyncClient(headers=headers) as plain:
                 assert (await plain.post(url, json={})).status_code == status
         async with (
-            httpx2.AsyncClient(headers=token) as http,
-            Client(streamable_http_client(url, http_client=http)) as first,
-            Client(streamable_http_client(url, http_client=http)) as second,
+            httpx2.AsyncClient(headers=TOKEN) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
         ):
-            ended: list[str] = []
+            change = {"change": ENDLESS, "reason": "why not"}
+            return (await Agent(client).call("propose", **change))["proposal"]
 
-            async def race(client: Client, change: dict[str, Any]) -> None:
-                try:
-                    await Agent(client).tried(change)
-                    ended.append("explored")
-                except ValueError as refusal:
-                    ended.append(str(refusal))
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(race, first, LINEAR)
-                group.start_soon(race, second, {"exclude": ["kind"]})
-            assert sorted(end == "explored" for end in ended) == [False, True]
-            assert any("are spent" in end for end in ended)
-            for _ in range(1_000):
-                assert (await Agent(first).call("budget"))["explorations"] == 0
-
-    with over_http(port):
-        _wait_until_it_listens(port)
-        anyio.run(session)
-    assert len(records().history().tried) == 1
-
-
-def _wait_until_it_listens(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError
+    with over_http(port) as server:
+        proposal = anyio.run(proposed)
+        with exploring(url, proposal):
+            pass
+        wait_until(cancelled, 60)
+        assert cancelled() == ["it was cancelled"]
+        page = storage_root() / "made" / "laboratory.html"
+        wait_until(lambda: ">it was cancelled<" in page.read_text(), 60)
+        wait_until(lambda: not workers(), 60)
+        with exploring(url, proposal):
+            at_work = workers()
+            server.kill()
+            wait_until(lambda: have_ended(at_work), 60)
+    ended, killed = records().history().tried
+    assert ended.seconds < 30
+    assert killed.end is None
+    assert killed.seconds == killed.claim.seconds == 40

@@ -47,11 +47,10 @@ def test_a_home_without_settings_gets_them(settings: Path):
     assert (settings.parent / "history/runs.db").exists()
 
 
-@pytest.mark.parametrize("key", ["storage", "run_storage"])
-def test_a_storage_of_its_own_stays(settings: Path, key: str):
+def test_a_storage_of_its_own_stays(settings: Path):
     """Dagster refuses `storage` beside the older keys of its parts."""
     settings.parent.mkdir()
-    settings.write_text(f"{key}: {{module: m, class: C}}\n")
+    settings.write_text("run_storage: {module: m, class: C}\n")
     assert "wrote instance_class, run_launcher" in command("guard").output
 
 
@@ -78,7 +77,6 @@ def test_without_a_home_it_says_so(monkeypatch):
     [
         ("uv run dg dev", True),
         (".venv/bin/dagster dev -w workspace.yaml", True),
-        ("dagster-webserver", True),
         ("dg launch --job churn", False),
         ("sleep 1", False),
     ],

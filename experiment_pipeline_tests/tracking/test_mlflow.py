@@ -3,9 +3,9 @@
 import contextlib
 import logging
 import shutil
-import socket
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,12 +24,13 @@ from experiment_pipeline.tracking import mlflow, questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline_tests import exported, scenario
-from experiment_pipeline_tests.ports import closed_port
+from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.tracking import history
 
 # The tables of a tracking store, and MLflow's imports, take seconds.
 pytestmark = pytest.mark.slow
 SECRET = "hunter2"
+ADDRESS = f"http://me:{SECRET}@host"
 
 
 def client_of(uri: str) -> Any:
@@ -69,12 +70,16 @@ def runs_in(store: Mlflow) -> tuple[list[Any], list[Any]]:
     return parents, [run for run in runs if run not in parents]
 
 
-def test_a_run_has_its_facts_where_mlflow_shows_them(store: Mlflow):
-    """Parameters, scores with interval, digests, commit and decision; configurations
-    are children of their run, each with its own; one has failed.
+def test_runs_have_their_facts_where_mlflow_shows_them(store: Mlflow, monkeypatch):
+    """A process of its own writes parameters, scores with interval, digests, commit and
+    decision; configurations are children of their run, each with its own; one has
+    failed.
     """
     ids = history.write_history(runs=2)
-    assert mlflow.export_runs("flight_delay", store) == 2
+    monkeypatch.setattr(mlflow, "SECONDS", 300)  # of a busy machine
+    run = RunRecord("flight_delay", ids[1])
+    mlflow.expect(run, store)
+    assert mlflow.export(run) == ""
     parents, children = runs_in(store)
     assert [run.data.tags["experiment_pipeline.run_id"] for run in parents] == ids
     first, rejected = parents
@@ -124,20 +129,6 @@ def test_nothing_is_written_twice(store: Mlflow):
     assert unchanged == {newest}
 
 
-def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(
-    store: Mlflow, monkeypatch
-):
-    """It has the run's database, and the destination from its standard input."""
-    (run_id,) = history.write_history(runs=1)
-    monkeypatch.setattr(mlflow, "SECONDS", 300)  # of a busy machine
-    run = RunRecord("flight_delay", run_id)
-    mlflow.expect(run, store)
-    assert mlflow.export(run) == ""
-    (parent,), children = runs_in(store)
-    assert questions.run_of("flight_delay")["mlflow_run_id"] == parent.info.run_id
-    assert len(children) == 3
-
-
 def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
     """A run with a page that has published a version, in MLflow."""
     page = storage / "board.html"
@@ -167,7 +158,8 @@ def test_pages_and_the_version_are_artifacts_and_a_model_that_mlflow_loads(
     store: Mlflow, storage: Path, monkeypatch
 ):
     """Reports and YAML files hang on the run without secrets; the champion predicts as
-    this package, with a rejected row's reason in the place of a prediction.
+    this package, with a rejected row's reason in the place of a prediction. While a
+    version waits for approval, there is no champion.
     """
     from mlflow.pyfunc import load_model
 
@@ -197,19 +189,13 @@ def test_pages_and_the_version_are_artifacts_and_a_model_that_mlflow_loads(
     assert predictions.loc[3, "prediction"] is None
     assert predictions.loc[3, "rejection_reasons"].startswith("distance: ")
 
-
-def test_a_version_that_waits_for_approval_is_no_champion(store: Mlflow, storage: Path):
-    """Its registered model stays the same one."""
-    place = export_a_version(store, storage).path
     waiting = history.version_row(
-        "v0001", run_id="r1", place=place, approval_required=True
+        "v0001", run_id="r1", place=published.path, approval_required=True
     )
     record_rows([waiting], "flight_delay")
-    client = client_of(store.tracking_uri)
-    for _ in range(2):
-        RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
-        mlflow.export_runs("flight_delay", store)
-        assert client.get_registered_model("flight_delay").aliases == {}
+    RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
+    mlflow.export_runs("flight_delay", store)
+    assert client.get_registered_model("flight_delay").aliases == {}
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
 
 
@@ -223,7 +209,7 @@ def test_an_upload_that_was_killed_leaves_the_champion_on_a_run(
     class Killed(BaseException): ...
 
     client = client_of(store.tracking_uri)
-    for name in ("create_model_version", "set_registered_model_alias", "delete_run"):
+    for name in ("create_model_version", "delete_run"):
         usual = getattr(type(client), name)
 
         def killed(*given: Any, usual: Any = usual, **options: Any) -> None:
@@ -255,32 +241,38 @@ def printed(run: RunRecord, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("storage")
-def test_a_server_that_is_away_is_a_warning_without_its_secret(monkeypatch, capsys):
+@pytest.fixture
+def upload(tmp_path, monkeypatch, storage) -> Callable[[str], RunRecord]:
+    """A run to export, whose upload is a script instead of MLflow."""
+
+    def scripted(script: str) -> RunRecord:
+        program = tmp_path / "upload"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+        monkeypatch.setattr(sys, "executable", str(program))
+        run = RunRecord("flight_delay", history.write_history(runs=1)[0])
+        mlflow.expect(run, Mlflow(tracking_uri=ADDRESS))
+        return run
+
+    return scripted
+
+
+def test_an_upload_that_fails_is_a_warning_without_its_secret(upload, capsys):
     """The run stays to be written by the next one."""
-    run = RunRecord("flight_delay", history.write_history(runs=1)[0])
-    # Of a busy machine, most of them for imports.
-    monkeypatch.setattr(mlflow, "SECONDS", 120)
-    with closed_port() as port:
-        mlflow.expect(run, Mlflow(tracking_uri=f"http://me:{SECRET}@127.0.0.1:{port}"))
-        warning = printed(run, capsys)
-    assert f"***@127.0.0.1:{port}) did not get the run: " in warning
-    assert "Connection refused" in warning
+    run = upload(f"echo started; echo refused: {ADDRESS}/api; exit 1")
+    warning = printed(run, capsys)
+    assert "MLflow (http://***@host) did not get the run: refused: http" in warning
     assert SECRET not in warning
     assert questions.runs(all_columns=True)["mlflow_run_id"].isna().all()
     assert mlflow.export(run) == ""
 
 
-@pytest.mark.usefixtures("storage")
-def test_a_silent_server_holds_no_run_up(monkeypatch, capsys):
+def test_a_silent_server_holds_no_run_up(upload, capsys, monkeypatch, tmp_path):
     """After the time that a run waits it prints so; the upload goes on."""
-    run = RunRecord("flight_delay", history.write_history(runs=1)[0])
+    monkeypatch.setattr(mlflow, "SECONDS", 0.1)
+    run = upload(f"sleep 1; touch {tmp_path}/done")
+    expected = "MLflow (http://***@host) does not have the run after 0.1 seconds."
+    assert printed(run, capsys).startswith(expected)
+    wait_until((tmp_path / "done").exists, 60)
     mlflow.expect(run, None)
     assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
-    monkeypatch.setattr(mlflow, "SECONDS", 1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        mlflow.expect(run, Mlflow(tracking_uri=address))
-        warning = printed(run, capsys)
-        expected = f"MLflow ({address}) does not have the run after 1 seconds."
-        assert warning.startswith(expected)

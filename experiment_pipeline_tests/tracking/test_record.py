@@ -17,7 +17,6 @@ from experiment_pipeline.reporting.document import (
     render_html,
 )
 from experiment_pipeline.reporting.run_record import (
-    ConfigurationRow,
     EvidenceRow,
     GateRow,
     ReportRow,
@@ -58,35 +57,27 @@ def record_of(run_id: str, root: str | None = None) -> dict[str, str]:
     return {title: text for title, _, text in sections}
 
 
-@pytest.mark.parametrize(
-    ("title", "text"),
-    [
+def test_an_accepted_run_says_what_is_shipped_and_why():
+    """Outcome, question, data, search, choice, gates, looks and cost have numbers."""
+    record = record_of(history.write_history()[2])
+    for title, text in (
         ("Decision", "is published as v0003"),
         ("Decision", "Approval: not required"),
         ("Question", "| predict | delayed (binary) |"),
         ("Data", "3 rows (0.03 %)"),
-        ("Data", "| validation | 2,000 |"),
         ("Data", "year has 1 value"),
         ("Tried, and not tried", "3 configurations declared: 2 trained, 1 failed, 1"),
         ("Tried, and not tried", "ValueError: no such solver"),
         ("Choice, and by how much", "Chosen: lightgbm (num_leaves 31"),
-        ("Choice, and by how much", "-0.0500"),
         ("Choice, and by how much", "No other configuration is statistically tied"),
-        (
-            "Gates and looks",
-            "| lower bound of roc_auc at least 0.65 | 0.6900 | 0.6500 | PASS |",
-        ),
+        ("Gates and looks", "of roc_auc at least 0.65 | 0.6900 | 0.6500 | PASS |"),
         ("Gates and looks", "3 models were evaluated on these validation rows"),
         ("Cost until this was written", "36 s"),
         ("What the next run needs", "1 core, 0.4 GB of memory, 52 s ("),
         ("What the next run needs", "  dagster-k8s/config:\n    container_config:"),
         ("Reviewed", "| signature | ......"),
-    ],
-)
-def test_an_accepted_run_says_what_is_shipped_and_why(title: str, text: str):
-    """Outcome, question, data, search, choice, gates, looks and cost have numbers."""
-    run_id = history.write_history()[2]
-    assert text in record_of(run_id)[title]
+    ):
+        assert text in record[title]
 
 
 def test_a_gate_that_cannot_decide_has_not_failed():
@@ -107,15 +98,12 @@ def test_a_run_is_held_against_the_version_and_the_run_before():
     changed = record["What changed"]
     assert "Since v0003 (00000002" in changed
     assert "data: " not in changed
-    assert "- code: 000000000000 → 111111111111" in changed
     assert "- decision: accepted with conditions → not accepted" in changed
     assert "roc_auc 0.7100 (0.6900 to 0.7300) → 0.5900" in changed
-    assert "not paired: " in changed
     assert changed.count("Since ") == 1
     assert "no earlier run" in record_of(ids[0])["What changed"]
     assert "Not accepted: 1 of 1 gate failed" in record["Decision"]
     assert "nothing is exported and the champion v0003 stays" in record["Decision"]
-    assert "| FAIL |" in record["Gates and looks"]
     later = history.FIRST_DAY.replace(month=3)
     history.write_run("later", status="rejected", started_at=later)
     changed = record_of("later")["What changed"]
@@ -124,24 +112,19 @@ def test_a_run_is_held_against_the_version_and_the_run_before():
 
 
 def test_the_way_from_table_to_decision_has_a_number_for_each_step():
-    """Rows, rejected rows, sets, configurations, choice, score, decision."""
+    """Rows, rejected rows, sets, configurations, choice, score, decision; with links."""
     ids = history.write_history()
-    way = record_of(ids[2], "artifacts")["From table to decision"]
-    expected = (
-        "**10,002 rows, 12 columns**",
-        "**go with conditions**",
+    way = record_of(ids[2], "artifacts")["From table to decision"].replace("\\_", "_")
+    for text in (
+        "1. Raw table: **10,002 rows, 12 columns**",
         "Rejected: 3 rows (0.03 %)",
         "6,000 train, 2,000 test, 2,000 validation",
         "1 failed, 1 reused. [Leaderboard](../../../flight_delay/leaderboard/2.html)",
         f"**{history.KEYS[2]}**",
         "(0.6900 to 0.7300); the baseline (no features) scores 0.5000",
-        "**accepted with conditions: v0003**. 1 of 1 gate passed. [Model card](../../../",
-    )
-    for number, (step, text) in enumerate(
-        zip(way.strip().splitlines(), expected, strict=True), start=1
+        "8. Decision: **accepted with conditions: v0003**. 1 of 1 gate passed. [Model c",
     ):
-        assert step.startswith(f"{number}. ")
-        assert text in step.replace("\\_", "_")
+        assert text in way
     way = record_of(ids[3])["From table to decision"]
     assert "8. Decision: **not accepted**. 0 of 1 gate passed. Nothing is exp" in way
     assert "](" not in way
@@ -154,33 +137,10 @@ def test_a_no_go_is_a_record_too():
     record = record_of("stopped")
     ended = "No go: the run ended at data analysis; nothing is exported."
     assert ended in record["Decision"], "there was no champion that could stay"
-    assert "Nothing is exported." in record["From table to decision"]
     assert "- no go: the target is constant\n- ask who" in record["Decision"]
-    tried = "No configuration: the run ended at data analysis"
-    assert tried in record["Tried, and not tried"]
     way = record["From table to decision"]
-    assert "2. Data analysis: **no go**" in way
     assert way.count("**not reached**") == 5
-    assert "8. Decision: **no go**" in way
     assert not {"Choice, and by how much", "Gates and looks"} & record.keys()
-
-
-@pytest.mark.parametrize(
-    ("severities", "words"),
-    [
-        (["blocks"], "1 finding: 1 that blocks."),
-        (["blocks", "blocks", "note"], "3 findings: 2 that block, 1 note."),
-        (["condition", "note", "note"], "3 findings: 1 condition, 2 notes."),
-    ],
-)
-def test_findings_are_counted_in_words(severities: list[str], words: str):
-    """One blocks, two block."""
-    findings = [
-        history.finding_row(code=f"code_{place}", severity=severity)
-        for place, severity in enumerate(severities)
-    ]
-    history.write_run("found", *findings, **NO_GO)
-    assert words in record_of("found")["From table to decision"]
 
 
 def test_personal_and_protected_features_stand_in_the_record():
@@ -266,15 +226,15 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known():
             "challenger", "linear", 0.66, gain=Interval(0.05, 0.01, 0.09), rows=2_000
         ),
         EvidenceRow(kind="challenger", what="best v0001: not compared", number=2),
+        EvidenceRow(kind="incumbent", what="the incumbent rule: not compared"),
     ]
     RunRecord(EXPERIMENT, run_id).record(rows)
     record = record_of(run_id)
     challengers = record["Challengers"]
-    assert "| compared with | its roc_auc | this model minus it | rows |" in challengers
     assert "linear | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
     assert "| best v0001: not compared |  |  |  |" in challengers
+    assert "Beside the incumbent rule: not compared." in record["Decision"]
     unknown = record["What this run cannot know"]
-    assert "- Drift is not measured.\n" in unknown
     assert "rows like the 3 rejected ones" in unknown
 
 
@@ -349,13 +309,8 @@ def test_a_simpler_model_that_is_as_good_stands_beside_the_gates(
     what = f"the best linear model, {history.KEYS[0]}, fitted on the same rows"
     gain = Interval(0.03, low, 0.05)
     linear = EvidenceRow.of("challenger", what, 0.68, gain=gain, rows=2_000)
-    size = ConfigurationRow(
-        key=history.KEYS[0],
-        algorithm="linear",
-        hyperparameters={},
-        status="trained",
-        model_bytes=12_000,
-    )
+    _, size, _ = history.configuration_rows(0.7)
+    size = replace(size, model_bytes=12_000)
     RunRecord(EXPERIMENT, run_id).record([linear, size])
     assert words in record_of(run_id)["Decision"]
 
@@ -363,21 +318,12 @@ def test_a_simpler_model_that_is_as_good_stands_beside_the_gates(
 def test_the_decision_says_what_the_model_is_worth():
     """And which part of it may be chance."""
     run_id = history.write_history()[2]
-    worth = [
-        EvidenceRow.of("worth", what, 0.0, gain=gain, rows=2_000)
-        for what, gain in {
-            "doing nothing, a month of 500 rows": Interval(1_234, 900, 1_500),
-            "alarming always, a month of 500 rows": Interval(-20, -60, 20),
-        }.items()
-    ]
-    numbered = [replace(row, number=place) for place, row in enumerate(worth)]
-    RunRecord(EXPERIMENT, run_id).record(numbered)
+    chance = Interval(-20, -60, 20)
+    row = EvidenceRow.of("worth", "alarming always", 0.0, gain=chance, rows=2_000)
+    RunRecord(EXPERIMENT, run_id).record([row])
     sections = record_of(run_id)
-    assert (
-        "the model is worth 1,234 (900 to 1,500) more than doing nothing, a month "
-        "of 500 rows; -20.00 (-60.00 to 20.00) (may be chance) more than alarming "
-        "always" in sections["Decision"]
-    )
+    words = "worth -20.00 (-60.00 to 20.00) (may be chance) more than alarming always"
+    assert words in sections["Decision"]
     assert "the model saves" in sections["What the model is worth"]
 
 

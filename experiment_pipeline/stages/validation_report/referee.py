@@ -158,7 +158,7 @@ def _beside_incumbent(comparison: IncumbentComparison) -> EvidenceRow:
     what = f"the incumbent {comparison.column}"
     if comparison.gain is None:
         what = f"{what}: {comparison.why_not_compared}"
-        return EvidenceRow(kind="challenger", what=what)
+        return EvidenceRow(kind="incumbent", what=what)
     score, of_model = map(numbers.score, comparison.on_test)
     what += (
         f" by {comparison.metric} (on test {score}, this model {of_model}): the model "
@@ -167,7 +167,7 @@ def _beside_incumbent(comparison: IncumbentComparison) -> EvidenceRow:
     if comparison.left_out:
         what += f"; {comparison.left_out:,} rows without its answer are left out"
     return EvidenceRow.of(
-        "challenger", what, comparison.scores[0], comparison.gain, comparison.rows
+        "incumbent", what, comparison.scores[0], comparison.gain, comparison.rows
     )
 
 

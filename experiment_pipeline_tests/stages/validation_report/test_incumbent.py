@@ -36,8 +36,8 @@ def poor(task: str) -> np.ndarray:
 
 
 def compared(report: ValidationReport) -> EvidenceRow:
-    """The incumbent among the challengers."""
-    (row,) = [r for r in report.evidence if r.what.startswith("the incumbent rule by")]
+    """The row of the incumbent."""
+    (row,) = [row for row in report.evidence if row.kind == "incumbent"]
     return row
 
 

@@ -1,4 +1,4 @@
-"""Writers that are killed between any two statements."""
+"""Writers that are killed between any two statements, and several at once."""
 
 import itertools
 import multiprocessing
@@ -11,7 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts
-from experiment_pipeline.tracking.database.connection import database, opened
+from experiment_pipeline.tracking.database.connection import (
+    VARIABLE,
+    database,
+    opened,
+)
 from experiment_pipeline.tracking.database.recording import (
     RunRecord,
     begin,
@@ -21,7 +25,6 @@ from experiment_pipeline.tracking.database.recording import (
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import run_rows, version_row
 
-pytestmark = pytest.mark.usefixtures("each_database")
 RUN = RunRecord("flight_delay", "r")
 # What depends on the clock and the process.
 _PASSING = {
@@ -85,8 +88,10 @@ def write_until(environment: dict[str, str], statement: int) -> None:
     write(RUN)
 
 
-def write_runs(name: str) -> None:
+def write_runs(environment: dict[str, str], name: str) -> None:
     """In a process of its own: write runs that share their YAML files and a version."""
+    os.environ.update(environment)
+    opened.cache_clear()
     for number in range(4):
         write(RunRecord("flight_delay", f"{name}{number}"))
 
@@ -99,6 +104,7 @@ def processes() -> ForkServerContext:
     return context
 
 
+@pytest.mark.usefixtures("each_database")
 def test_a_writer_may_be_killed_between_statements(processes: ForkServerContext):
     """The run is there as running or not at all; it is told to be killed, and made
     right again.
@@ -107,7 +113,7 @@ def test_a_writer_may_be_killed_between_statements(processes: ForkServerContext)
     whole = lasting()
     _forget_everything()
     killed = 0
-    for statement in itertools.count(step=5):
+    for statement in itertools.count(step=8):
         process = processes.Process(
             target=write_until, args=(dict(os.environ), statement)
         )
@@ -125,8 +131,36 @@ def test_a_writer_may_be_killed_between_statements(processes: ForkServerContext)
         write(RUN)
         assert lasting() == whole
         _forget_everything()
-    assert killed > 5
+    assert killed > 3
     assert lasting() == whole
+
+
+@pytest.mark.parametrize(
+    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
+def test_processes_that_write_to_a_new_database_at_once_can(
+    kind, request, tmp_path, monkeypatch, processes: ForkServerContext
+):
+    """Of four at once one makes the tables; runs share files and a version, and no row
+    is lost.
+    """
+    if kind == "sqlite":
+        monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")
+    else:
+        request.getfixturevalue("postgres_database")
+    writers = [
+        processes.Process(target=write_runs, args=(dict(os.environ), name))
+        for name in "abcd"
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {writer.exitcode for writer in writers} == {0}
+    tables = everything()
+    assert {row["status"] for row in tables["runs"]} == {"accepted"}
+    assert (len(tables["runs"]), len(tables["configurations"])) == (16, 16 * 3)
+    assert (len(tables["files"]), len(tables["versions"])) == (2, 1)
 
 
 def _forget_everything() -> None:

@@ -34,7 +34,7 @@ def everything() -> dict[str, list[dict[str, object]]]:
     return {name: sorted(all_rows(name), key=repr) for name in TABLES}
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(order=st.permutations(run_rows(3)), repeated=st.integers(1, 3))
 def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order(
     order: list[RecordRow], repeated: int
@@ -112,16 +112,9 @@ def test_rows_of_the_same_keys_in_one_writing_are_one_row():
     assert (row["status"], row["rung"], row["test_score"]) == ("trained", 0.25, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("odd", "stored_as"),
-    [
-        ("a\0b", "a␀b"),
-        ("half \ud800", "half \\ud800"),
-        ("ünï 漢字 🛫", "ünï 漢字 🛫"),
-    ],
-)
-def test_any_text_can_be_kept(odd: str, stored_as: str):
+def test_any_text_can_be_kept():
     """No character of a name or an error stops a run."""
+    odd, stored_as = "a\0b half \ud800 漢字 🛫", "a␀b half \\ud800 漢字 🛫"
     row = ConfigurationRow(
         key=odd, algorithm="a", hyperparameters={odd: odd}, status="failed"
     )
