@@ -276,15 +276,15 @@ class Laboratory:
         return {**_told(ends[proposal]), "budget_left": self.budget()}
 
     def leaderboard(self, proposal: str = BASE) -> Answer:
-        """The configurations of an explored proposal: cost, and which are tied."""
+        """The configurations of an explored proposal: cost, and which are tied; and
+        what more rows, time or other labels may bring.
+        """
+        result = self._result(proposal)
         return {
             "proposal": proposal,
-            "leaderboard": self._result(proposal).leaderboard,
+            "leaderboard": result.leaderboard,
+            "outlook": result.outlook,
         }
-
-    def shortfall(self, proposal: str = BASE) -> Answer:
-        """What more rows, time or other labels may bring to an explored proposal."""
-        return {"proposal": proposal, "outlook": self._result(proposal).outlook}
 
     def compare(self, proposal: str, other: str = BASE) -> Answer:
         """Which of two explored proposals is better, if that can be told."""

@@ -77,7 +77,6 @@ class LaboratoryServer:
             laboratory.describe,
             laboratory.findings,
             laboratory.leaderboard,
-            laboratory.shortfall,
             laboratory.compare,
             laboratory.budget,
             laboratory.history,

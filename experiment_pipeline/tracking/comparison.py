@@ -600,7 +600,7 @@ def _score_changes(
 
 def _validation_scores(run: Row) -> dict[str, Row]:
     """Metric → row of the table `scores`, on the validation set."""
-    scores = plain_rows(questions.rows_of("scores", run))
+    scores = questions.plain_rows_of("scores", run)
     return {row["metric"]: row for row in scores if row["set_name"] == "validation"}
 
 

@@ -35,7 +35,6 @@ from experiment_pipeline.storage.files import (
     without_credentials,
 )
 from experiment_pipeline.storage.provenance import CODE, ENVIRONMENT
-from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.server import is_page
@@ -209,7 +208,7 @@ def _export_run(client: Any, experiment_id: str, run: Row) -> str:
     """
     earlier = _uploads_of(client, experiment_id, run)
     parent = _parent_of(run).write(client, experiment_id)
-    for configuration in plain_rows(questions.rows_of("configurations", run)):
+    for configuration in questions.plain_rows_of("configurations", run):
         _child_of(run, parent, configuration).write(client, experiment_id)
     with tempfile.TemporaryDirectory() as folder:
         _write_files(Path(folder), run)
@@ -254,7 +253,7 @@ def _delete(client: Any, experiment: str, run_ids: Collection[str]) -> None:
 
 def _parent_of(run: Row) -> _MlflowRun:
     metrics = dict(run)
-    for row in plain_rows(questions.rows_of("scores", run)):
+    for row in questions.plain_rows_of("scores", run):
         name = f"{row['set_name']}_{row['metric']}"
         metrics[name] = row["estimate"]
         metrics[f"{name}_low"] = row["low"]
@@ -318,7 +317,7 @@ def _write_files(folder: Path, run: Row) -> None:
     }
     places = _pages_of(run)
     if run["version"] and run["version_is_new"]:
-        for version in plain_rows(questions.versions(run["experiment"])):
+        for version in questions.version_rows(run["experiment"]):
             if version["version"] == run["version"]:
                 place = location(version["place"])
                 for name in {*list_names(place)} - {CODE.rstrip("/")}:
@@ -335,7 +334,7 @@ def _write_files(folder: Path, run: Row) -> None:
 def _pages_of(run: Row) -> dict[Location, str]:
     """Place → name of an artifact, for the pages of a run."""
     pages = {}
-    for report in plain_rows(questions.rows_of("reports", run)):
+    for report in questions.plain_rows_of("reports", run):
         if is_page(report["place"]):
             suffix = PurePosixPath(report["place"]).suffix
             pages[location(report["place"])] = f"reports/{report['name']}{suffix}"

@@ -40,7 +40,6 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 from experiment_pipeline.storage.registry import Approval, Decisions, Registry
-from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import mlflow, run_pages
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import archive, version_row
@@ -48,7 +47,7 @@ from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.overview import overview
-from experiment_pipeline.tracking.questions import rows_of, versions
+from experiment_pipeline.tracking.questions import plain_rows_of, version_rows
 from experiment_pipeline.tracking.record import last_decided_runs
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
 
@@ -194,7 +193,7 @@ def _decided_row(registry: Registry, version: str, run_id: str | None) -> Versio
 
 def _publisher(experiment: str, version: str) -> str | None:
     """The id of the run that published a version, if it is recorded."""
-    for row in plain_rows(versions(experiment)):
+    for row in version_rows(experiment):
         if row["version"] == version:
             return row["run_id"]
     return None
@@ -221,7 +220,7 @@ def copy_reports(run: Row, folder: str) -> None:
     """Copy the pages of a run (given its row), each as a self-contained file, and its
     Markdown record.
     """
-    for report in plain_rows(rows_of("reports", run)):
+    for report in plain_rows_of("reports", run):
         if is_page(report["place"]):
             place = PurePosixPath(report["place"])
             name = f"{report['name'].removesuffix(place.suffix)}{place.suffix}"

@@ -105,7 +105,7 @@ def experiments() -> pd.DataFrame:
     _notice_killed_runs()
     view = VIEWS["experiments"].table
     counts = _read(sa.select(view).order_by(view.c.experiment))
-    last = last_runs()
+    last = _read(_last_runs())
     outcomes = [outcome_in_words(row) for row in plain_rows(last)]
     last = last.assign(outcome=pd.Series(outcomes, last.index, dtype="str"))
     last = last[[*_OF_LAST_RUN]].rename(columns=_OF_LAST_RUN)
@@ -315,15 +315,15 @@ def report_of(run: Row, name: str) -> Location:
     """Return the place of a run's report, given its row of `runs`; UnknownRun: it has
     none.
     """
-    places = rows_of("reports", run).set_index("name")["place"]
-    if not places.get(name):  # empty if `clean` has removed it
-        raise UnknownRun(
-            run["run_id"],
-            rule=f"this run has stored no {name.replace('_', ' ')}",
-            fix="Name a run that reached its validation report with this version, or "
-            "run it again.",
-        )
-    return location(places[name])
+    for report in plain_rows_of("reports", run):
+        if report["name"] == name and report["place"]:  # empty: `clean` has removed it
+            return location(report["place"])
+    raise UnknownRun(
+        run["run_id"],
+        rule=f"this run has stored no {name.replace('_', ' ')}",
+        fix="Name a run that reached its validation report with this version, or run "
+        "it again.",
+    )
 
 
 def rows_of(table: str, run: Row) -> pd.DataFrame:
@@ -447,13 +447,8 @@ def _versions_of(experiment: str | None) -> sa.Select[Any]:
     return query.order_by(history.c.created_at, history.c.version)
 
 
-def last_runs() -> pd.DataFrame:
-    """Return the last run of every experiment, a complete one if there is any."""
-    return _read(_last_runs())
-
-
 def last_run_rows() -> Rows:
-    """Return the same as dicts."""
+    """Return the last run of every experiment, a complete one if there is any."""
     return _rows(_last_runs())
 
 

@@ -28,7 +28,6 @@ from experiment_pipeline.storage.files import (
 )
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import registry_of
-from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import (
     RUNS_FOLDER,
@@ -247,7 +246,7 @@ def _texts_of_runs(
     for record in recorded_runs(experiment=spec.name):
         if record.run_id not in archived_ids:
             for table in ("runs", "reports", "configurations"):
-                yield str(plain_rows(questions.rows_of(table, record.scope)))
+                yield str(questions.plain_rows_of(table, record.scope))
     registry = registry_of(spec)
     if registry.root.path != storage_root().path:
         yield from _contents(registry.folder, files_below(registry.folder), _TEXTS)

@@ -43,7 +43,6 @@ def test_nothing_of_the_validation_set_is_in_any_answer(tmp_path):
         first,
         trees,
         *map(laboratory.leaderboard, proposals),
-        *map(laboratory.shortfall, proposals),
         laboratory.compare(*proposals),
         laboratory.budget(),
         laboratory.request_opening(proposals[0], "simpler", "tester"),

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("storage", "quick")]
 COMMAND = str(Path(sys.executable).with_name("experiment-pipeline"))
 TOOLS = {
     *("describe", "findings", "propose", "explore", "leaderboard", "compare"),
-    *("shortfall", "budget", "history", "request_opening"),
+    *("budget", "history", "request_opening"),
 }
 READ_ONLY = TOOLS - {"propose", "explore", "request_opening"}
 TOKEN = {"Authorization": "Bearer let-me-in"}
@@ -167,8 +167,9 @@ async def _each_tool(client: Client) -> None:
     assert agent.progress == sorted(agent.progress)
     assert agent.progress
     id_ = answer["proposal"]
-    assert (await agent.call("leaderboard", proposal=id_))["leaderboard"]
-    assert "outlook" in await agent.call("shortfall", proposal=id_)
+    board = await agent.call("leaderboard", proposal=id_)
+    assert board["leaderboard"]
+    assert "outlook" in board
     assert (await agent.call("compare", proposal=id_))["words"]
     await agent.call("request_opening", proposal=id_, reason="simpler")
     told = (await agent.call("history"))["proposals"]
