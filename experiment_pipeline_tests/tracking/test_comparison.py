@@ -224,11 +224,9 @@ def test_pages_and_notebooks_show_names_as_text(tmp_path):
     assert repr(comparison).count("\n") < lines + 5
 
 
-@pytest.mark.parametrize("k", [1, 3])
-def test_judged_rows_survive_their_file(k: int):
-    """Predictions of one column or of several come back as they were judged."""
+def test_judged_rows_survive_their_file():
+    """Predictions of several columns come back as they were judged."""
     prediction = np.random.default_rng(0).dirichlet(np.ones(3), 50)
-    prediction = prediction if k == 3 else prediction[:, 0]
     predicted = SetPrediction(np.arange(50) % 3, prediction, np.arange(50))
     stored = to_parquet(JudgedRows.of(predicted, 0.5))
     restored = from_parquet(stored, JudgedRows).as_prediction

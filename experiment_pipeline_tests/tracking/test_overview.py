@@ -196,6 +196,9 @@ def test_where_accepted_is_said_its_conditions_are(storage: Path):
 def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path):
     """Lines of the YAML and no digests; why a run ended; a part replaces nothing."""
     ids = write_history("visits", runs=5)
+    libraries = {"lightgbm": "4.8.0", "CPU kernel": "Haswell"}
+    changed = RunFacts(libraries=libraries, settings={"workers": 1})
+    RunRecord("visits", ids[1]).record([changed])
     march = FIRST_DAY.replace(month=3)
     write_run(
         "failed",
@@ -216,6 +219,8 @@ def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path):
     changed = "what changed"
     column = list(table_of(page).header).index(changed)
     assert runs[ids[4][:8]][column].text.endswith("yaml: seed: 0 → seed: 1")
+    assert "lightgbm: 4.7.0 → 4.8.0" in runs[ids[1][:8]][column].text
+    assert "workers" in runs[ids[1][:8]][column].text
     assert "digest" not in str(runs)
     assert runs["part"][column] == ""
     assert "rows.csv: no such file" in runs["failed"]
@@ -254,14 +259,3 @@ def test_names_from_data_stay_texts(storage: Path):
         assert EVIL not in text
         assert f'"{EVIL}' not in text
     assert "&lt;script&gt;" in text
-
-
-def test_a_library_or_a_setting_that_changed_is_said_between_runs():
-    """What is kept as JSON counts between neighbours as it does in a comparison."""
-    ids = write_history(runs=2)
-    libraries = {"lightgbm": "4.8.0", "CPU kernel": "Haswell"}
-    changed = RunFacts(libraries=libraries, settings={"workers": 1})
-    RunRecord("flight_delay", ids[1]).record([changed])
-    page = render(experiment_page("flight_delay", "artifacts"))
-    assert "lightgbm: 4.7.0 → 4.8.0" in page
-    assert "workers" in page

@@ -62,19 +62,6 @@ def test_runs_are_chosen_by_status_time_and_number():
     )
 
 
-def test_runs_show_first_what_people_ask_first():
-    """Ten columns, with the score in words where there is one; all on request."""
-    write_history(runs=1)
-    write_run(
-        "z", status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1)
-    )
-    shown = questions.runs()
-    assert (shown.shape, list(shown["run_id"].str[:8])) == ((2, 10), ["00000000", "z"])
-    assert shown["score"][0] == "roc_auc 0.5900 (0.5700 to 0.6100)"
-    assert pd.isna(shown["score"][1])
-    assert {"run_id", "cost", "choice_reason"} <= {*questions.runs(all_columns=True)}
-
-
 @each_database
 def test_columns_have_the_same_types_whatever_is_missing():
     """A count with a gap stays a count: a run without results changes no other run's

@@ -36,7 +36,6 @@ from experiment_pipeline.tracking.record import (
     decision_record,
     record_of_version,
 )
-from experiment_pipeline_tests.scenario import MARKUP
 from experiment_pipeline_tests.tracking import history
 
 ROOT = Path(__file__).parents[2]
@@ -150,28 +149,6 @@ def test_personal_and_protected_features_stand_in_the_record():
     last = history.finding_row(code=SensitiveFeatures.code, evidence=evidence)
     history.write_run("found", *others, last, **NO_GO)
     assert f"| personal or protected | {evidence} |" in record_of("found")["Data"]
-
-
-def test_names_from_data_stay_texts():
-    """Markup in a name, a reason or a statement is shown as text."""
-    finding = history.finding_row(
-        column_names=(MARKUP,), evidence=f"{MARKUP} is constant"
-    )
-    facts = {
-        **NO_GO,
-        "stage": "validated_data",
-        "verdict": None,
-        "data_url": MARKUP,
-        "decision": MARKUP,
-        "rejected_rows": 3,
-        "rejection_reasons": {f"{MARKUP}: is not a number": 3},
-        "record": {"purpose": MARKUP},
-    }
-    history.write_run("strange", finding, **facts)
-    document = decision_record(decided(EXPERIMENT, "strange"))
-    for text in (render(document), render_html(document)):
-        assert "<script>" not in text
-        assert text.count("&lt;script&gt;") == 7
 
 
 def test_the_record_of_a_version_knows_it_before_the_database_does():

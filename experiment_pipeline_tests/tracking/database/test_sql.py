@@ -49,24 +49,16 @@ def test_every_example_answers():
 
 
 def test_the_views_say_what_the_tables_say():
-    """Runs are counted by status, configurations come with their run, versions with
-    their score.
-    """
+    """Runs are counted by status, and versions come with their score."""
     write_history(runs=4)
     with database().connect() as connected:
         (experiment,) = connected.execute(
             sa.select(VIEWS["experiments"].table)
         ).mappings()
-        boards = pd.read_sql(sa.select(VIEWS["leaderboards"].table), connected)
         champions = pd.read_sql(sa.select(VIEWS["champion_history"].table), connected)
     counts = [experiment[f"{status}runs"] for status in ("", "accepted_", "rejected_")]
     assert counts == [4, 3, 1]
-    assert experiment["wall_seconds"] == 4 * 36.0
     assert experiment["cost"] == pytest.approx(4 * 0.0036)
-    assert boards.groupby("run_status")["key"].count().to_dict() == {
-        "accepted": 9,
-        "rejected": 3,
-    }
     assert champions["validation_score"].tolist() == pytest.approx([0.69, 0.70, 0.71])
 
 
