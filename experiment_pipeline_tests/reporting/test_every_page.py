@@ -190,17 +190,6 @@ def test_a_page_fits_the_screen_and_asks_for_what_pages_share(
     ]
 
 
-def test_a_long_outcome_breaks_in_the_list_of_runs(browser: Browser, storage: Path):
-    """On a small desk nobody scrolls sideways for the reports of a run."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(f"file://{storage / PAGES['runs']}")
-    page.locator("td.long").first.evaluate(
-        "one => one.textContent = 'a word '.repeat(25)"
-    )
-    assert page.evaluate(CUT) == []
-    page.close()
-
-
 def test_two_ticked_runs_are_shown_together_with_the_command_that_compares_them(
     browser: Browser, storage: Path
 ):

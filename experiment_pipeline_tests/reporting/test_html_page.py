@@ -131,7 +131,7 @@ TEXTS = st.text() | st.sampled_from(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     st.dictionaries(
         TEXTS,

@@ -175,7 +175,7 @@ def places_of(name: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("storage")
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.randoms(use_true_random=True))
 def test_what_is_referred_to_stays_wherever_it_is_killed(random: Random):
     """No place of the database is dead; the next call removes the rest, and no more."""
