@@ -82,7 +82,8 @@ def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path):
 
     id_ = better["proposal"]
     # Comparisons use what explorations have kept.
-    assert laboratory.compare("base", trees["proposal"])["words"].startswith("better: ")
+    compared = laboratory.compare("base", trees["proposal"])
+    assert compared["words"].startswith("not yet a difference: up to 0.1")
     assert laboratory.leaderboard(id_)["leaderboard"][0]["algorithm"]
     assert laboratory.budget()["explorations"] == 2
     with pytest.raises(InvalidExperiment, match="no agent has asked"):

@@ -1,11 +1,13 @@
 """The laboratory over the real protocol: the official client, stdio and HTTP."""
 
+import http.client
+import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -210,11 +212,12 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def exploring(url: str, proposal: str) -> Iterator[None]:
+def exploring(port: int, proposal: str) -> Iterator[list[psutil.Process]]:
     """A client that asks for an exploration, and is gone without a word at the end."""
     version, name = "2026-07-28", "explore"
     headers = {
         **TOKEN,
+        "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
         "Mcp-Protocol-Version": version,
         "Mcp-Method": "tools/call",
@@ -235,12 +238,10 @@ def exploring(url: str, proposal: str) -> Iterator[None]:
             "_meta": {f"io.modelcontextprotocol/{key}": about[key] for key in about},
         },
     }
-    with (
-        httpx2.Client(headers=headers, timeout=60) as http,
-        http.stream("POST", url, json=request),
-    ):
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        connection.request("POST", "/mcp", json.dumps(request), headers)
         wait_until(workers, 60)
-        yield
+        yield workers()
 
 
 def test_over_http_the_token_is_needed_and_whoever_goes_leaves_nothing_at_work(
@@ -264,23 +265,23 @@ def test_over_http_the_token_is_needed_and_whoever_goes_leaves_nothing_at_work(
             async with httpx2.AsyncClient(headers=headers) as plain:
                 assert (await plain.post(url, json={})).status_code == status
         async with (
-            httpx2.AsyncClient(headers=TOKEN) as http,
-            Client(streamable_http_client(url, http_client=http)) as client,
+            httpx2.AsyncClient(headers=TOKEN) as with_token,
+            Client(streamable_http_client(url, http_client=with_token)) as client,
         ):
             change = {"change": ENDLESS, "reason": "why not"}
             return (await Agent(client).call("propose", **change))["proposal"]
 
     with over_http(port) as server:
         proposal = anyio.run(proposed)
-        with exploring(url, proposal):
+        with exploring(port, proposal):
             pass
         wait_until(cancelled, 60)
         assert cancelled() == ["it was cancelled"]
         page = storage_root() / "made" / "laboratory.html"
-        wait_until(lambda: ">it was cancelled<" in page.read_text(), 60)
+        wait_until(page.exists, 60)
+        assert ">it was cancelled<" in page.read_text()
         wait_until(lambda: not workers(), 60)
-        with exploring(url, proposal):
-            at_work = workers()
+        with exploring(port, proposal) as at_work:
             server.kill()
             wait_until(lambda: have_ended(at_work), 60)
     ended, killed = records().history().tried
