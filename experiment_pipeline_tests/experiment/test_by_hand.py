@@ -103,7 +103,7 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(
         made = type("Mine", (code,), {**vars(code), "__module__": "__main__"})
         made.__qualname__ = "Mine"
         monkeypatch.setattr(sys.modules["__main__"], "Mine", made, raising=False)
-        added = ep.add(visits, made, "mine")
+        added = ep.add("visits", made, "mine")
         assert added.facts["reused"] == visits.facts["trained"]
     # Not by `monkeypatch`, which would end after `quick`, and leave its stub to the
     # next test.

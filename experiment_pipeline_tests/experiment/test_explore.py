@@ -3,6 +3,7 @@
 import functools
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.linear_model import Lasso
 
 import experiment_pipeline as ep
 from experiment_pipeline.experiment import explore as explore_module
+from experiment_pipeline.experiment.result import RunResult
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 SEARCH = [{"algorithm": "linear"}]
@@ -75,7 +77,10 @@ def test_a_change_of_features_keeps_the_rows_and_shows_the_difference():
     assert repr(same).endswith("to before: not yet a difference")
     # The best of the chain is evaluated, not the last, where it is worse.
     assert worse.best is found
-    assert worse.evaluate().named.spec.exclude == found.named.spec.exclude
+    result = RunResult(found.named, "", "", {}, None)
+    with patch.object(explore_module, "executed", return_value=result) as executed:
+        worse.evaluate()
+    assert executed.call_args.args == (found.named,)
 
 
 def test_another_call_with_more_columns_keeps_the_rows(caplog):
@@ -104,6 +109,14 @@ def test_intervals_hold_for_all_that_was_ever_scored_on_the_rows():
     assert first.board.score.high < again.board.score.high
     note = "2 more configurations of 2 earlier leaderboards"
     assert again.board.notes[0].startswith(note)
+
+
+@pytest.mark.parametrize("function", [ep.explore, ep.run])
+def test_a_leak_ends_exploration_and_run(function):
+    """Their leaderboard would be of no use."""
+    leaking = table().assign(copy=table()["target"])
+    with pytest.raises(ep.DataError, match="copy"):
+        function(leaking, "target", split="random", search="linear", progress=False)
 
 
 def test_each_further_exploration_widens_the_difference_and_a_repeated_one_does_not():
