@@ -28,7 +28,7 @@ from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.experiment.visits import delivered, run_visits
-from experiment_pipeline_tests.stages.search.own_estimators import Plain, WithHelper
+from experiment_pipeline_tests.stages.search.own_estimators import Plain
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 from experiment_pipeline_tests.tracking.history import write_history
 
@@ -96,15 +96,12 @@ def test_what_no_import_path_describes_is_refused(estimator: Any):
 def test_a_model_of_the_notebook_is_ranked_and_not_exported(
     visits: RunResult, monkeypatch
 ):
-    """Its changes are noticed; its export and a folder of it say to move it into a
-    module.
-    """
-    for code in (Plain, WithHelper):
-        made = type("Mine", (code,), {**vars(code), "__module__": "__main__"})
-        made.__qualname__ = "Mine"
-        monkeypatch.setattr(sys.modules["__main__"], "Mine", made, raising=False)
-        added = ep.add("visits", made, "mine")
-        assert added.facts["reused"] == visits.facts["trained"]
+    """Its export and a folder of it say to move it into a module."""
+    made = type("Mine", (Plain,), {**vars(Plain), "__module__": "__main__"})
+    made.__qualname__ = "Mine"
+    monkeypatch.setattr(sys.modules["__main__"], "Mine", made, raising=False)
+    added = ep.add("visits", made, "mine")
+    assert added.facts["reused"] == visits.facts["trained"]
     # Not by `monkeypatch`, which would end after `quick`, and leave its stub to the
     # next test.
     with patch.object(export, "check_in_fresh_process", FRESH_PROCESS):

@@ -133,8 +133,7 @@ def test_each_further_exploration_widens_the_difference_and_a_repeated_one_does_
     assert (added.explorations, third.explorations) == (3, 4)
     assert third.change is not None
     assert third.change.level == pytest.approx(1 - 0.05 / 12)
-    again = explore(table()).with_features(with_product)
-    assert again.change == first.change
+    assert found.with_features(with_product).change == first.change
     assert "optimistic" not in repr(first)
     chain = first
     for _ in range(explore_module._MOST_UNPROVEN):
