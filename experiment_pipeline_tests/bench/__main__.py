@@ -53,7 +53,7 @@ def _asked() -> argparse.Namespace:
         default=[30.0],
         help="automl: seconds of each tool",
     )
-    add("--tools", nargs="*", help="automl: by name; without, each as a user has it")
+    add("--tools", nargs="*", help="automl: by name; without, all")
     add(
         "--folder",
         type=Path,

@@ -56,12 +56,10 @@ class Measured:
     value: float  # the figure
     unit: str  # s, MB, or x for a ratio
     goal: float | None = None  # the largest figure allowed; None = only measured
-    at_least: bool = False  # whether the goal is the smallest
 
     def cells(self) -> list[str]:
         """Of a line of the Markdown table."""
-        sign = "≥" if self.at_least else "≤"
-        goal = "" if self.goal is None else f"{sign} {self.goal:g} {self.unit}"
+        goal = "" if self.goal is None else f"≤ {self.goal:g} {self.unit}"
         return [self.name, f"**{self.value:.1f} {self.unit}**", goal]
 
 

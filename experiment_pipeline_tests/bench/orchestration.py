@@ -7,10 +7,9 @@ and its success, which other parts read of whole jobs.
 """
 
 import tempfile
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +19,6 @@ import dagster as dg
 from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, location
@@ -49,57 +47,9 @@ def step_cost(pairs: int) -> Ratio:
     )
 
 
-def budget_cost(pairs: int, seconds: float = 60) -> Ratio:
-    """Seconds for 100 of the configurations that a budget trains, in the step and without
-    Dagster: as many draws of LightGBM on the flights as the budget allows.
-    """
-    ranges = {"learning_rate": {"low": 0.03, "high": 0.2}}
-    ranges |= {"num_leaves": {"low": 7, "high": 63}}
-    drawn = {"algorithm": "lightgbm", "method": "random", "draws": 600}
-    fixed = {"n_estimators": 30, "early_stopping_round": 0}
-    search = [{**drawn, "hyperparameters": {**ranges, **fixed}}]
-    budget = {"seconds": seconds}
-    spec = flights.flights_spec(search=search, halving=False, budget=budget)
-    sets = flights.flights_cut(spec).sets
-
-    def step() -> float:
-        ran = _training_step(spec, sets)
-        (asset,) = (key for key in ran.materialized if key.path[-1] == "trained_model")
-        return 100 * ran.seconds / ran.materialized[asset]
-
-    def function() -> float:
-        trained = 0
-
-        def search() -> None:
-            nonlocal trained
-            events = events_of(spec, sets)
-            fits = (event for event in events if isinstance(event, Fitted))
-            trained = sum(fit.rung.is_full for fit in fits)
-
-        return 100 * seconds_of(search) / trained
-
-    name = f"100 configurations within a budget of {seconds:g} s: without Dagster"
-    return compare(
-        name, step, function, pairs=pairs, goal=1.05, timed=lambda work: work()
-    )
-
-
-@dataclass(frozen=True)
-class _Ran:
-    """The training step of a job that ran."""
-
-    seconds: float
-    materialized: Mapping[dg.AssetKey, int]  # asset → times
-
-
 def training_step(spec: ExperimentSpec, sets: TrainingSets) -> float:
-    """Run the step on a fresh instance; its seconds."""
-    return _training_step(spec, sets).seconds
-
-
-def _training_step(spec: ExperimentSpec, sets: TrainingSets) -> _Ran:
     """Run the step on a fresh instance and a fresh storage root that holds the two
-    sets.
+    sets; its seconds.
     """
     schema = (flights.FOLDER / "schema.yaml").read_text()
     with ExitStack() as stack:
@@ -114,16 +64,12 @@ def _training_step(spec: ExperimentSpec, sets: TrainingSets) -> _Ran:
         asked: dict[str, Any] = {"storage": {"custom": storage}}
         asked |= {"python_logs": {"python_log_level": "INFO"}}
         instance = stack.enter_context(dg.instance_for_test(overrides=asked))
-        stages, tags = (
-            ("trained_model", "search_results"),
-            range_tags(configurations(spec)),
-        )
+        stages = ("trained_model", "search_results")
+        tags = range_tags(configurations(spec))
         run = runs.run(spec, schema, instance, stages=stages, **tags)
         assert run.success, run.failure
         ((since, until),) = stretches([*instance.all_logs(run.result.run_id)]).values()
-    events = run.result.all_events
-    keys = Counter(e.asset_key for e in events if e.is_step_materialization)
-    return _Ran((until or since) - since, keys)
+    return (until or since) - since
 
 
 def settle(place: Path) -> None:

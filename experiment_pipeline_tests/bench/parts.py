@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from experiment_pipeline_tests.bench import (
-    budget,
     cluster,
     data,
     disk,
@@ -62,8 +61,7 @@ paired difference, by days.
 
 def dagster(asked: argparse.Namespace) -> str:
     """What Dagster costs in training."""
-    pairs = asked.pairs
-    ratios = [orchestration.step_cost(pairs), orchestration.budget_cost(pairs)]
+    ratios = [orchestration.step_cost(asked.pairs)]
     return f"""The step runs in the experiment's job, with SQLite as a user has it.
 
 {table(RATIO, ratios)}"""
@@ -76,9 +74,6 @@ def _told(
     return lambda asked: f"{words}\n\n{table(FIGURE, measure(asked))}"
 
 
-_BUDGETS = """\
-Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
-report: judged, drawn and written."""
 _WHOLE_RUNS = """\
 A made-up wide table and one with texts, as drafted, both at a time on two cores: from the call of `ep.run` to the
 decision, export and pages included."""
@@ -86,9 +81,7 @@ _LARGE = """\
 Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
 memory counts libraries and what is held of the table. The search of each is with halving but for the
 comparison of workers."""
-_CLUSTER = (
-    "Local clusters of two processes: what a task costs, and what two workers get done."
-)
+_CLUSTER = "A local cluster of two processes: what a task costs."
 _STAGES = "On a made-up table of numbers, texts and dates."
 _REFITS = """\
 LightGBM with random rows and columns, on tables that packages ship (4,000 rows at the most; 30 % are left
@@ -117,9 +110,6 @@ PARTS: Mapping[str, Part] = {
         ),
     ),
     "dagster": Part("Inside Dagster", dagster),
-    "budget": Part(
-        "A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())
-    ),
     "whole_runs": Part(
         "Whole runs within their budget",
         _told(_WHOLE_RUNS, lambda _: whole_runs.measurements()),

@@ -38,9 +38,7 @@ def section(asked: argparse.Namespace) -> str:
     """Run what is not remembered, a budget after the other, and tell all of it."""
     # Ended from outside, the bench ends the tool of the moment, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Without a word the tools as a user has them.
-    usual = [tool.name for tool in TOOLS if tool.name == OURS or not tool.is_ours]
-    named = [tool for tool in TOOLS if tool.name in (asked.tools or usual)]
+    named = [tool for tool in TOOLS if not asked.tools or tool.name in asked.tools]
     parts = [
         _INTRODUCTION,
         f"Packages pinned: {', '.join(packages())}; all else the newest.",

@@ -47,19 +47,10 @@ class Tool:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it runs on this source tree, whole or without a part."""
+        """Whether it runs on this source tree."""
         return self.script == "run_ours.py"
 
 
-# Each as a key of the YAML, or entries of its search.
-PARTS = (
-    "ensemble",
-    "halving",
-    "several fits",
-    "other boosters",
-    "forests, linear models",
-)
-PARTS += ("target codes, letters",)
 TOOLS = (
     Tool(OURS, "run_ours.py"),
     Tool("AutoGluon, medium", "run_autogluon.py", ("medium_quality",)),
@@ -68,7 +59,6 @@ TOOLS = (
     Tool("mljar, Compete", "run_mljar.py"),
     Tool("FLAML", "run_flaml.py"),
     Tool("Optuna + LightGBM", "run_lightgbm.py"),
-    *(Tool(f"{OURS} without {part}", "run_ours.py", (part,)) for part in PARTS),
 )
 
 

@@ -7,7 +7,6 @@ target's type and classes), and the report is on them; no fit and no choice sees
 """
 
 import json
-import sys
 import time
 from typing import Any
 
@@ -146,29 +145,7 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     written["seed"] = said["seed"]
     left = said["seconds"] - (time.monotonic() - started)
     written["budget"] = {"seconds": max(1.0, left)}
-    return _without(sys.argv[2], written) if sys.argv[2:] else written
-
-
-def _without(part: str, written: dict[str, Any]) -> dict[str, Any]:
-    """Leave a part of ours out: algorithms or encoders of the search, a key, or what it
-    switches.
-    """
-    entries = {
-        "other boosters": ("xgboost", "catboost"),
-        "forests, linear models": ("random_forest", "extra_trees", "linear"),
-        "target codes, letters": ("target", "text", "ngrams"),
-    }
-    if part == "several fits":
-        return {key: value for key, value in written.items() if key != "export"}
-    if part not in entries:
-        return {**written, part: "off"}
-    kept = []
-    for one in written["search"]:
-        encoders = np.atleast_1d(one.get("features", "ordinal"))
-        left = [str(name) for name in encoders if name not in entries[part]]
-        if one["algorithm"] not in entries[part] and left:
-            kept.append({**one, "features": left} if len(left) < len(encoders) else one)
-    return {**written, "search": kept}
+    return written
 
 
 if __name__ == "__main__":
