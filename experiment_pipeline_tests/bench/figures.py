@@ -6,6 +6,7 @@ a page of one run and writes each figure into the pages. A test compares the pag
 both files. In: the project's folder.
 """
 
+import itertools
 import json
 import os
 import re
@@ -13,14 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import experiment_pipeline as ep
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.tracking import questions
@@ -35,6 +35,7 @@ PAGES = (
 RECORD = DOCS / "figures.json"
 PICTURES = {"light": DOCS / "leaderboard.png", "dark": DOCS / "leaderboard-dark.png"}
 RESULTS = Path(__file__).parent / "results.md"
+LISTED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 EXPERIMENTS = ("flight_delay", "rodent_species", "room_rate", "life_expectancy")
 # The same with a split by chance: what a user who overlooks time would believe.
 AT_RANDOM = "room_rate at random"
@@ -44,7 +45,7 @@ _WIDTH, _HEIGHT = 1_200, 1_280
 AGENTS = DOCS / "guides" / "agents.svg"
 _LEFT, _PER_SHARE, _LINE, _PROMISED = 190, 4.2, 30, 93  # pixels; percent
 _WAYS = {"in a laboratory": "#2a7d5f", "cross-validation": "#c2542d"}
-_FIGURE = r"(-?\d[\d,]*(?:\.\d+)?)"
+_FIGURE = r"-?\d[\d,]*(?:\.\d+)?"
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,16 @@ class Quote:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """Match the words, with a group for each figure."""
-        words = re.escape(self.words).replace(r"\ ", r"\s+").replace(r"\{\}", _FIGURE)
-        return re.compile(words)
+        """Match the words, with a group for each piece between figures."""
+        pieces = re.escape(self.words).replace(r"\ ", r"\s+").split(r"\{\}")
+        return re.compile(_FIGURE.join(f"({piece})" for piece in pieces))
 
     def written(self, text: str) -> str:
         """Return the text with the present figures, wherever the words stand."""
 
         def line(match: re.Match[str]) -> str:
-            found, start = match.group(), match.start()
-            for group, figure in reversed([*enumerate(self.figures, start=1)]):
-                first, last = (place - start for place in match.span(group))
-                found = found[:first] + figure + found[last:]
-            return found
+            pairs = itertools.zip_longest(match.groups(), self.figures, fillvalue="")
+            return "".join(itertools.chain.from_iterable(pairs))
 
         return self.pattern.sub(line, text)
 
@@ -98,102 +96,14 @@ def quotes(record: Mapping[str, Any], results: str) -> tuple[Quote, ...]:
 
 
 def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
-    flights, rodents, rooms, at_random, countries = (
-        record[name] for name in (*EXPERIMENTS[:3], AT_RANDOM, EXPERIMENTS[3])
-    )
-    yield Quote(
-        "will a flight arrive late? {} configurations", (_whole(flights["tried"]),)
-    )
-    for run, question in (
-        (flights, "arrive late? | binary, many columns known too late"),
-        (rodents, "into the trap? | multiclass, some rare"),
-        (rooms, "cost next summer? | regression into the future"),
-        (countries, "nobody measured? | regression on groups"),
-    ):
-        yield Quote(f"{question} | {{}} |", (_whole(run["rows"]),))
-    right, largest = (
-        rodents["scores"]["accuracy"][one] for one in ("estimate", "baseline")
-    )
-    years = countries["scores"]["rmse"]
-    found = flights["scores"]["roc_auc"]
-    ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
-    yield Quote("roc_auc {} ({} to {}) on the validation set", tuple(ends))
-    yield Quote("ROC AUC {} on", (f"{found['estimate']:.2f}",))
-    shares = tuple(f"{100 * share:.0f}" for share in (right, largest))
-    yield Quote("{} % right; the largest class alone: {} %", shares)
-    off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
-    yield Quote(
-        "off by {} euros; with a random split it would seem to be {}", tuple(off)
-    )
-    ends = (_whole(years[one]) for one in ("estimate", "low", "high"))
-    yield Quote("off by {} years (interval {} to {}): few countries", tuple(ends))
-    board = rodents["board"]
-    shown = (
-        numbers.score(board["score"]),
-        numbers.score(board["baseline"]),
-        str(board["tied"]),
-    )
-    words = (
-        "chosen with a log loss of {}, against {} of the baseline, and {} others are"
-    )
-    yield Quote(words, shown)
+    for words, *figures in LISTED["runs"]:
+        shown = [figure.format_map(record).rstrip("%") for figure in figures]
+        yield Quote(words, tuple(shown))
 
 
 def _of_benchmark(results: str) -> Iterator[Quote]:
-    search, tools, large, stages, past = (
-        partial(_in_table, results, section)
-        for section in (
-            *("The search", "From table to model", "Large searches"),
-            *("The stages before training", "Tables larger than memory"),
-        )
-    )
-    step = _in_table(results, "Inside Dagster", "training step of the job", 3)
-    grid, both = (
-        "scikit-learn GridSearchCV(n_jobs=-1)",
-        "search with halving, 60 configurations",
-    )
-    wide, alone = "1,000,000 x 50", "the same search without, validation"
-    found = {
-        "| scikit-learn `GridSearchCV(n_jobs=-1)`, same configurations, sets and trees | {} |": [
-            search(f"training step, 60 configurations: {grid}", 3)
-        ],
-        "÷ cores; it scores nothing | {} |": [
-            search("training step: bare lightgbm.train", 3)
-        ],
-        "| search with halving | scikit-learn `GridSearchCV(n_jobs=-1)` | {} |": [
-            search(f"{both}: {grid}", 3)
-        ],
-        "| scikit-learn `HalvingRandomSearchCV(n_jobs=-1)` | {} |": [
-            search(f"{both}: scikit-learn HalvingRandomSearchCV", 3)
-        ],
-        "| the same search as a function | {} |": [step],
-        "of {} on the validation (final hold-out) rows, that of the full search {}; "
-        "the "
-        "standard error of the difference is {}.": [
-            search(alone, place) for place in (1, 2, 4)
-        ],
-        "had the mean rank {} of five": [tools("ours |")],
-        "(AutoGluon medium {},": [tools("AutoGluon, medium |")],
-        "Optuna with LightGBM {},": [tools("Optuna + LightGBM |")],
-        "mljar Compete {},": [tools("mljar, Compete |")],
-        "FLAML {}). On eight": [tools("FLAML |")],
-        "15 columns: {} s, {} GB;": [
-            large(f"many configurations: {n}") for n in ("1,000", "peak")
-        ],
-        "15: {} s, {} GB, both with halving": [
-            large(f"many rows: {n}") for n in ("40", "peak")
-        ],
-        "data analysis with its report {} s, validation and split {} s with a peak of {} times": [
-            stages(f"data analysis and report, {wide}"),
-            stages(f"validation and split, {wide}"),
-            stages("its peak of memory / typed table"),
-        ],
-        "took {} CPU seconds within a control group of {} GB; on 3 million rows {} and {} GB": [
-            *(past("30,000,000 rows", place) for place in (5, 2)),
-            *(past("3,000,000 rows", place) for place in (5, 6)),
-        ],
-    }
-    yield from (Quote(words, tuple(figures)) for words, figures in found.items())
+    for words, section, *cells in LISTED["benchmark"]:
+        yield Quote(words, tuple(_in_table(results, section, *cell) for cell in cells))
     apart = results.split("Mean ranks that differ by less than")[1].split(maxsplit=1)[0]
     yield Quote("mean ranks nearer than {} are", (apart,))
     beside = results.split("* Beside AutoGluon, medium, medians:")[1]
@@ -253,10 +163,6 @@ def agents_picture(results: str) -> str:
         + "\n".join(marks)
         + "\n</svg>\n"
     )
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.0f}"
 
 
 def measured(folder: Path) -> dict[str, Any]:
