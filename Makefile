@@ -64,8 +64,8 @@ lint: .venv/ready-dev ## contributors: formatting, style and types
 hooks: .venv/ready-dev ## contributors: let every commit run what `lint` runs
 	$(BIN)/pre-commit install
 
-bench: .venv/ready-dev ## contributors: measure speed, memory and quality against the alternatives
-	$(BIN)/python -m experiment_pipeline_tests.bench
+bench: .venv/ready-dev ## contributors: measure speed, memory and quality against the alternatives (part=statistics)
+	$(BIN)/python -m experiment_pipeline_tests.bench $(if $(part),--part $(part))
 
 figures: .venv/ready-dev system-test ## contributors: run the bundled experiments, write README's figures and picture
 	$(BIN)/python -m experiment_pipeline_tests.bench.figures

@@ -8,7 +8,6 @@ import os
 import platform
 from pathlib import Path
 
-from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.parts import PARTS
 from experiment_pipeline_tests.bench.sections import refreshed
 
@@ -19,10 +18,8 @@ def main() -> None:
     """`python -m experiment_pipeline_tests.bench [--part NAME] [--pairs N] …`."""
     asked = _asked()
     for name in PARTS if asked.part == "all" else [asked.part]:
-        title, text = (
-            PARTS[name].title,
-            f"{_measured_at()}\n\n{PARTS[name].measure(asked)}",
-        )
+        title = PARTS[name].title
+        text = f"{_measured_at()}\n\n{PARTS[name].section(asked)}"
         print(f"\n## {title}\n\n{text}\n", flush=True)
         # At once: a long benchmark that is stopped keeps what it has.
         if not asked.print_only:
@@ -65,19 +62,13 @@ def _asked() -> argparse.Namespace:
         action="store_true",
         help="automl, past_memory: tell what was run before",
     )
-    listed = {"all": tables.TABLES, "time_and_groups": tables.TIME_AND_GROUPS}
-    named = {key: [one.name for one in some] for key, some in listed.items()}
-    named |= {name: [name] for names in [*named.values()] for name in names}
     add(
         "--tables",
-        nargs="*",
-        choices=named,
-        default=["all"],
-        help="automl: by name or kind",
+        choices=["compared", "time_and_groups"],
+        default="compared",
+        help="automl: as tables.yaml lists them",
     )
-    asked = parser.parse_args()
-    asked.tables = [name for table in asked.tables for name in named[table]]
-    return asked
+    return parser.parse_args()
 
 
 def _measured_at() -> str:

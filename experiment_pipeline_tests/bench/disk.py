@@ -2,10 +2,8 @@
 metadata database and Dagster's home, by `ep.run` and by Dagster's job.
 """
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import dagster as dg
 import pandas as pd
@@ -15,10 +13,10 @@ import experiment_pipeline as ep
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.storage.files import STORAGE_VARIABLE, files_below, location
-from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline.storage.files import files_below, location
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.flights import FOLDER, ROOT
+from experiment_pipeline_tests.bench.places import own_places
 
 LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.01, 0.1, 1.0]}}
 
@@ -28,33 +26,23 @@ def measurements(reruns: int = 60, rows: int = 6_000) -> Iterator[Measured]:
     times.
     """
     for way, run in {"ep.run": ep.run, "job": _job}.items():
-        with tempfile.TemporaryDirectory() as name, patch.dict("os.environ") as places:
-            places |= {
-                STORAGE_VARIABLE: f"{name}/storage",
-                VARIABLE: f"sqlite:///{name}/database",
-            }
-            sizes, folder = list[dict[str, float]](), _declared(Path(name), rows)
-            for times in (1, reruns):
-                for _ in range(times):
-                    run(folder)
-                sizes.append(
-                    {
-                        place: _kilobytes(name, place)
-                        for place in ("storage", "database", "home")
-                    }
-                )
-            for place, size in sizes[1].items():
-                added = (size - sizes[0][place]) / reruns
-                goal = 300 if place == "storage" else None
-                yield Measured(f"{way}: a rerun adds to {place}", added, "kB", goal)
+        with own_places() as place:
+            folder = _declared(place, rows)
+            run(folder)
+            before = _kilobytes(place)
+            for _ in range(reruns):
+                run(folder)
+            added = (_kilobytes(place) - before) / reruns
+        for name, goal in {"storage": 300.0, "database": None, "home": None}.items():
+            size = added.get(name, 0.0)
+            yield Measured(f"{way}: a rerun adds to {name}", size, "kB", goal)
 
 
-def _kilobytes(name: str, place: str) -> float:
-    files = files_below(location(name))
-    return (
-        sum(file.size_bytes for path, file in files.items() if path.startswith(place))
-        / 1e3
-    )
+def _kilobytes(place: Path) -> pd.Series:
+    """Kilobytes of what lies in a folder, by the first part of its path."""
+    files = files_below(location(str(place)))
+    sizes = pd.Series({path: file.size_bytes / 1e3 for path, file in files.items()})
+    return sizes.groupby(lambda path: Path(path).parts[0]).sum()
 
 
 def _declared(folder: Path, rows: int) -> Path:

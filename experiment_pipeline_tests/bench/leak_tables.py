@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
 from sklearn import datasets
 
 from experiment_pipeline_tests.bench.tables import LISTED, TABLES, raw
@@ -34,7 +35,7 @@ class Problem:
 
 Base = Callable[[int], Problem]
 # A table and a generator → a column of it.
-Column = Callable[[pd.DataFrame, np.random.Generator], object]
+Column = Callable[[pd.DataFrame, Generator], object]
 
 
 def with_column(
@@ -202,9 +203,7 @@ def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
     return _related(x, y, "binary", rng)
 
 
-def _related(
-    x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator
-) -> Problem:
+def _related(x: np.ndarray, y: np.ndarray, task: str, rng: Generator) -> Problem:
     """A table of x in no order, whose target is the number y or bands of it."""
     bands = {
         "regression": y,
@@ -216,7 +215,7 @@ def _related(
     return Problem(frame, task)
 
 
-def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:
+def _honest(seed: int) -> tuple[Generator, pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     shop = rng.integers(0, SHOPS, ROWS)
     frame = pd.DataFrame(
@@ -242,52 +241,11 @@ def _strong(distance: float) -> Column:
     return lambda table, rng: rng.normal(size=len(table)) + distance * _positive(table)
 
 
-def _strong_flag(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    """A flag that four of five positives have, and one of five others."""
-    return rng.random(len(table)) < np.where(_positive(table), 0.8, 0.2)
-
-
-def _review(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    """Words that the unhappy and the happy use, each of both, mixed with others."""
-    happy = ["good", "helpful", "quick", "fine", "thanks", "great"]
-    unhappy = ["slow", "expensive", "rude", "waiting", "broken", "never"]
-    neutral = [
-        "the",
-        "service",
-        "shop",
-        "i",
-        "was",
-        "and",
-        "it",
-        "phone",
-        "bill",
-        "today",
-    ]
-    texts = []
-    for positive in _positive(table):
-        words = list(rng.choice(neutral, rng.integers(4, 12)))
-        for _ in range(rng.integers(1, 4)):
-            of_own = rng.random() < 0.7
-            words.append(rng.choice(unhappy if of_own == positive else happy))
-        texts.append(" ".join(rng.permutation(words)))
-    return texts
-
-
-def _running_id(table: pd.DataFrame, rng: np.random.Generator) -> list[str]:
+def _running_id(table: pd.DataFrame, rng: Generator) -> list[str]:
     return [f"C{place:05d}" for place in range(len(table))]
 
 
-def _drifting(seed: int) -> Problem:
-    """Ids and a target that both follow the time."""
-    problem, rng = binary(seed), np.random.default_rng([seed, 3])
-    rows = len(problem.frame)
-    y = rng.random(rows) < np.linspace(0.05, 0.7, rows)
-    frame = problem.frame.assign(y=np.where(y, "churned", "stayed"), ticket=range(rows))
-    frame["number"] = _running_id(frame, rng)
-    return replace(problem, frame=frame)
-
-
-def _past_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
+def _past_mean(table: pd.DataFrame, rng: Generator) -> object:
     """The mean of the seven days before, without the day itself."""
     past = table.groupby("store")["y"].shift(1)
     return past.groupby(table["store"], group_keys=False).apply(
@@ -295,7 +253,7 @@ def _past_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
     )
 
 
-def _out_of_fold_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
+def _out_of_fold_mean(table: pd.DataFrame, rng: Generator) -> object:
     """Target encoding whose mean leaves out the row's own fold of five."""
     y, fold = pd.Series(_positive(table).astype(float)), rng.integers(0, 5, len(table))
     encoded = np.empty(len(table))
@@ -305,38 +263,11 @@ def _out_of_fold_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return encoded
 
 
-def _last_years_share(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    """The share of each shop in as many rows of the year before."""
-    y = pd.Series(_positive(table).astype(float))
-    groups = y.groupby(table["shop"])
-    rows, share = (
-        groups.transform("size").to_numpy(),
-        groups.transform("mean").to_numpy(),
-    )
-    first = ~table["shop"].duplicated()
-    drawn = pd.Series(rng.binomial(rows, 0.5 * share + 0.5 * y.mean()) / rows)
-    return table["shop"].map(dict(zip(table["shop"][first], drawn[first], strict=True)))
-
-
-def _calibrated_score(table: pd.DataFrame, rng: np.random.Generator) -> object:
+def _calibrated_score(table: pd.DataFrame, rng: Generator) -> object:
     """An older model's probability, rounded to percent: calibrated, honest."""
     odds = rng.normal(size=len(table)) + 1.5 * _positive(table)
     share = _positive(table).mean()
     return (share / (share + (1 - share) * np.exp(1.125 - 1.5 * odds))).round(2)
-
-
-def _estimate(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    """An expert's estimate of a price, 20 % off."""
-    return (table["y"] * np.exp(0.2 * rng.normal(size=len(table)))).round(-2)
-
-
-def _few_positive(seed: int) -> Problem:
-    """2 % positive."""
-    problem, rng = binary(seed), np.random.default_rng([seed, 4])
-    odds = problem.frame["income"] / 15 + rng.logistic(size=len(problem.frame))
-    return replace(
-        problem, frame=problem.frame.assign(y=odds > np.quantile(odds, 0.98))
-    )
 
 
 def real(
@@ -358,20 +289,16 @@ def real(
 
 _HONEST: tuple[tuple[Base, Column], ...] = (
     *((binary, _strong(distance)) for distance in (1.5, 2.0, 2.5)),  # AUC .86, .92, .96
-    (binary, _strong_flag),
-    (binary, _review),
     (binary, lambda table, rng: rng.permutation(_running_id(table, rng))),
     (binary, _running_id),
     (multiclass, _running_id),
     (by_time, _past_mean),
     (by_time, lambda table, _: table.groupby("store")["y"].shift(1)),
     (binary, _out_of_fold_mean),
-    (binary, _last_years_share),
     (binary, _calibrated_score),
-    (prices, _estimate),
 )
 MADE: tuple[Base, ...] = (
-    *(binary, multiclass, by_time, by_group, prices, _drifting, _few_positive),
+    *(binary, multiclass, by_time, by_group, prices),
     *(partial(with_column, "honest", 2, base, column) for base, column in _HONEST),
 )
 _USED = (

@@ -6,14 +6,16 @@ for on the command line. Out: a section's Markdown.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from experiment_pipeline_tests.bench import (
     cluster,
     data,
     disk,
     large,
+    next_machine,
     orchestration,
     past_memory,
     refits,
@@ -23,12 +25,10 @@ from experiment_pipeline_tests.bench import (
     whole_runs,
 )
 from experiment_pipeline_tests.bench.automl import page as automl
-from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.bench.next_machine import next_machine
-from experiment_pipeline_tests.bench.sections import markdown, table
+from experiment_pipeline_tests.bench.sections import markdown
 
-RATIO = ["ours against", "ours, s", "other, s", "ratio", "to reach"]
-FIGURE = ["measured", "figure", "to reach"]
+RATIO = ("ours against", "ours, s", "other, s", "ratio", "to reach")
+FIGURE = ("measured", "figure", "to reach")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,17 @@ class Part:
     """One part of the benchmark."""
 
     title: str  # of its section
-    measure: Callable[
-        [argparse.Namespace], str
-    ]  # what was asked → the section's Markdown
+    # what was asked → the section's Markdown, or the rows of its table
+    measure: Callable[[argparse.Namespace], str | Iterable[Any]]
+    words: str = ""  # in front of a table
+    columns: Sequence[str] = FIGURE
+
+    def section(self, asked: argparse.Namespace) -> str:
+        """Measure, and return the section's Markdown."""
+        found = self.measure(asked)
+        if isinstance(found, str):
+            return found
+        return f"{self.words}\n\n{markdown(self.columns, found)}"
 
 
 def against_others(asked: argparse.Namespace) -> str:
@@ -50,28 +58,13 @@ def against_others(asked: argparse.Namespace) -> str:
 their range. HalvingRandomSearchCV: n_candidates=60, factor=3, min_resources="exhaust" (its default
 would end with 108 of the rows).
 
-{table(RATIO, ratios)}
+{markdown(RATIO, ratios)}
 
 What they find: the winners of the search with halving and of the others, fitted on the train rows
 and compared on the validation rows, which nobody chose on. The standard error is that of the
 paired difference, by days.
 
-{table(columns, found)}"""
-
-
-def dagster(asked: argparse.Namespace) -> str:
-    """What Dagster costs in training."""
-    ratios = [orchestration.step_cost(asked.pairs)]
-    return f"""The step runs in the experiment's job, with SQLite as a user has it.
-
-{table(RATIO, ratios)}"""
-
-
-def _told(
-    words: str, measure: Callable[[argparse.Namespace], Iterable[Measured]]
-) -> Callable[[argparse.Namespace], str]:
-    """A part of figures alone, with words in front of them."""
-    return lambda asked: f"{words}\n\n{table(FIGURE, measure(asked))}"
+{markdown(columns, found)}"""
 
 
 _WHOLE_RUNS = """\
@@ -94,39 +87,45 @@ rows; validation rows are the latest, or of groups not seen. Kendall's τ compar
 _DISK = "Files after 60 unchanged reruns of the flights."
 
 
+_DAGSTER = "The step runs in the experiment's job, with SQLite as a user has it."
 # A part more is a line more; the order is that of the page.
 PARTS: Mapping[str, Part] = {
     "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
     "training": Part("The search", against_others),
     "refits": Part(
         "One fit or the mean of several",
-        lambda _: f"{_REFITS}\n\n{markdown(refits.COLUMNS, refits.measurements())}",
+        lambda _: refits.measurements(),
+        _REFITS,
+        refits.COLUMNS,
     ),
     "split_promises": Part(
         "What a random split promises",
-        lambda _: (
-            f"{_SPLIT_PROMISES}\n\n"
-            f"{markdown(split_promises.COLUMNS, split_promises.measurements())}"
-        ),
+        lambda _: split_promises.measurements(),
+        _SPLIT_PROMISES,
+        split_promises.COLUMNS,
     ),
-    "dagster": Part("Inside Dagster", dagster),
+    "dagster": Part(
+        "Inside Dagster",
+        lambda asked: [orchestration.step_cost(asked.pairs)],
+        _DAGSTER,
+        RATIO,
+    ),
     "whole_runs": Part(
         "Whole runs within their budget",
-        _told(_WHOLE_RUNS, lambda _: whole_runs.measurements()),
+        lambda _: whole_runs.measurements(),
+        _WHOLE_RUNS,
     ),
-    "large": Part("Large searches", _told(_LARGE, lambda _: large.measurements())),
+    "large": Part("Large searches", lambda _: large.measurements(), _LARGE),
     "past_memory": Part("Tables larger than memory", past_memory.section),
     "cluster": Part(
-        "On a Dask cluster",
-        _told(_CLUSTER, lambda asked: cluster.measurements(asked.pairs)),
+        "On a Dask cluster", lambda asked: cluster.measurements(asked.pairs), _CLUSTER
     ),
     "automl": Part("From table to model", automl.section),
     "data": Part(
         "The stages before training",
-        _told(_STAGES, lambda _: data.measurements(1_000_000, 50)),
+        lambda _: data.measurements(1_000_000, 50),
+        _STAGES,
     ),
-    "disk": Part(
-        "What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())
-    ),
-    "next_machine": Part("What the next run needs", lambda _: next_machine()),
+    "disk": Part("What reruns add to the disk", lambda _: disk.measurements(), _DISK),
+    "next_machine": Part("What the next run needs", lambda _: next_machine.section()),
 }

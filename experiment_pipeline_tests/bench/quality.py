@@ -8,14 +8,12 @@ results.
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.statistics.interval import cluster_codes, cluster_sums
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.scores import linearise, score
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline_tests.bench.tables import Cut
 from experiment_pipeline_tests.stages.search.scenario import assembled, predicted
@@ -46,24 +44,17 @@ class Quality:
 
 
 def paired(
-    name: str,
-    metric: str,
-    y: np.ndarray,
-    ours: np.ndarray,
-    other: np.ndarray,
-    clusters: np.ndarray,
+    name: str, metric: str, ours: SetPrediction, other: SetPrediction
 ) -> Quality:
     """Compare two predictions of the same rows; rows of a cluster are resampled
     together.
     """
-    sign = METRICS[metric].sign
-    scores = [score(metric, y, predictions) for predictions in (ours, other)]
-    influences = [
-        linearise(metric, y, predictions).influence for predictions in (ours, other)
-    ]
-    sums = cluster_sums(influences[0] - influences[1], cluster_codes(clusters))
+    scores = [ours.score(metric), other.score(metric)]
+    influence = ours.linearise(metric).influence - other.linearise(metric).influence
+    sums = cluster_sums(influence, cluster_codes(ours.clusters))
     error = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums))
-    return Quality(name, *scores, sign * (scores[0] - scores[1]), error)
+    difference = METRICS[metric].sign * (scores[0] - scores[1])
+    return Quality(name, *scores, difference, error)
 
 
 def compare_winners(
@@ -72,18 +63,16 @@ def compare_winners(
     """Fit two winners of searches on the train rows, and compare them on the validation
     rows.
     """
-    return paired(
-        f"{name}, validation {cut.spec.metric}",
-        cut.spec.metric,
-        cut.y_validation,
-        _predictions(ours, cut),
-        _predictions(other, cut),
-        resampling_clusters(cut.validation, cut.spec, cut.sets.features),
-    )
-
-
-def _predictions(one: Configuration, cut: Cut) -> np.ndarray:
-    (trained,) = train_configurations([one], cut.sets, cut.spec, workers=1)
-    if not isinstance(trained, TrainedModel):
-        raise TypeError(trained.reason)
-    return predicted(assembled(trained, cut.sets, cut.spec), cut.sets, cut.validation)
+    clusters = resampling_clusters(cut.validation, cut.spec, cut.sets.features)
+    winners = []
+    for configuration in (ours, other):
+        (trained,) = train_configurations(
+            [configuration], cut.sets, cut.spec, workers=1
+        )
+        if not isinstance(trained, TrainedModel):
+            raise TypeError(trained.reason)
+        model = assembled(trained, cut.sets, cut.spec)
+        prediction = predicted(model, cut.sets, cut.validation)
+        winners.append(SetPrediction(cut.y_validation, prediction, clusters))
+    metric = cut.spec.metric
+    return paired(f"{name}, validation {metric}", metric, *winners)

@@ -5,7 +5,7 @@ LightGBM as a draft draws it, on tables that packages ship, 4,000 rows at the mo
 are left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
-from experiment_pipeline_tests.bench import tables
-from experiment_pipeline_tests.bench.tables import LISTED, TABLES
+from experiment_pipeline_tests.bench.tables import LISTED, TABLES, raw
 
 COLUMNS = [
     "exported",
@@ -37,7 +36,6 @@ _DRAWN = {
     "num_threads": 1,
     "verbosity": -1,
 }
-_OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "l2"}
 
 
 def measurements() -> Iterator[list[str]]:
@@ -48,82 +46,76 @@ def measurements() -> Iterator[list[str]]:
         if not table.declared
     ]
     # Those of R; what others ship is read in other ways.
-    clean = [one for one in LISTED["clean"] if len(one) == 4 and one[0] not in _OTHERS]
-    listed += [(package, item, target, task) for package, item, target, task in clean]
-    asked = {
-        item: (package, item, target, task) for package, item, target, task in listed
-    }
+    listed += [
+        tuple(one) for one in LISTED["clean"] if len(one) == 4 and one[0] not in _OTHERS
+    ]
+    by_item = {table[1]: table for table in listed}
     with ProcessPoolExecutor() as pool:
-        found = pd.DataFrame([one for one in pool.map(losses, asked.values()) if one])
-    for name, losses_ in (
-        found.div(found["one fit"], axis=0).drop(columns="one fit").items()
-    ):
-        shown = [
-            f"{one:.1%}" for one in (losses_.mean(), losses_.median(), losses_.max())
-        ]
-        yield [str(name), *shown, str((losses_ < 1).sum()), str(len(losses_))]
+        found = pd.DataFrame([one for one in pool.map(losses, by_item.values()) if one])
+    ratios = found.div(found["one fit"], axis=0).drop(columns="one fit")
+    for name, ratio in ratios.items():
+        shown = [f"{one:.1%}" for one in (ratio.mean(), ratio.median(), ratio.max())]
+        yield [str(name), *shown, str((ratio < 1).sum()), str(len(ratio))]
 
 
-def losses(asked: tuple[str, str, str, str]) -> dict[str, float]:
+def losses(table: tuple[str, str, str, str]) -> dict[str, float]:
     """Return the mean loss on the rows left out (log loss, squared error), by what is
     exported.
     """
-    package, item, target, task = asked
-    rows = tables.raw(package, item, target)
+    package, item, target, task = table
+    rows = raw(package, item, target)
     rows = rows.sample(min(len(rows), _ROWS), random_state=0)
-    y = (
-        rows[target].to_numpy(np.float64)
-        if task == "regression"
-        else pd.factorize(rows[target])[0]
-    )
-    if task == "multiclass" and y.max() >= _MOST_CLASSES:
-        return {}
-    seen, out, y_seen, y_out = train_test_split(
-        rows.drop(columns=target).apply(_as_read),
-        y,
-        test_size=_LEFT_OUT,
-        random_state=0,
-    )
-    given = {**_DRAWN, "objective": _OBJECTIVES[task]}
-    given |= {"num_leaves": 15, "min_data_in_leaf": 10} if len(seen) < 2_000 else {}
-    given |= {"num_class": int(y.max()) + 1} if task == "multiclass" else {}
+    y = pd.factorize(rows[target])[0]
+    settings: dict[str, Any] = {**_DRAWN, "objective": "binary"}
+    if task == "regression":
+        y = rows[target].to_numpy(np.float64)
+        settings["objective"] = "l2"
+    elif task == "multiclass":
+        if y.max() >= _MOST_CLASSES:
+            return {}
+        settings |= {"objective": "multiclass", "num_class": int(y.max()) + 1}
+    x = rows.drop(columns=target).apply(_as_read)
+    cut = train_test_split(x, y, test_size=_LEFT_OUT, random_state=0)
+    seen, out, y_seen, y_out = cut
+    if len(seen) < 2_000:
+        settings |= {"num_leaves": 15, "min_data_in_leaf": 10}
 
-    def loss(models: Sequence[Any]) -> float:
+    def loss(models: Sequence[lgb.Booster]) -> float:
         predicted = np.mean([model.predict(out) for model in models], axis=0)
         if task == "regression":
             return float(np.mean((y_out - predicted) ** 2))
-        every = (
-            predicted
-            if task == "multiclass"
-            else np.column_stack([1 - predicted, predicted])
-        )
-        return float(
-            -np.log(np.clip(every[np.arange(len(y_out)), y_out], 1e-6, 1)).mean()
-        )
+        if task == "binary":
+            predicted = np.column_stack([1 - predicted, predicted])
+        of_class = predicted[np.arange(len(y_out)), y_out]
+        return float(-np.log(np.clip(of_class, 1e-6, 1)).mean())
 
-    def bag(folds: int) -> list[Any]:
-        kind = KFold if task == "regression" else StratifiedKFold
-        models = []
-        for fit, stop in kind(folds, shuffle=True, random_state=0).split(seen, y_seen):
-            rows_of_fit = lgb.Dataset(seen.iloc[fit], y_seen[fit])
-            watched = lgb.Dataset(seen.iloc[stop], y_seen[stop], reference=rows_of_fit)
-            early = [lgb.early_stopping(50, verbose=False)]
-            models.append(
-                lgb.train(given, rows_of_fit, _ROUNDS, [watched], callbacks=early)
-            )
-        return models
-
-    bags = {folds: bag(folds) for folds in (5, 8)}
-    rounds = max(1, int(np.median([one.best_iteration for one in bags[5]])))
+    bags = {folds: _bag(settings, seen, y_seen, folds) for folds in (5, 8)}
+    rounds = max(1, int(np.median([model.best_iteration for model in bags[5]])))
     fits = [
-        lgb.train({**given, "seed": seed}, lgb.Dataset(seen, y_seen), rounds)
+        lgb.train({**settings, "seed": seed}, lgb.Dataset(seen, y_seen), rounds)
         for seed in range(8)
     ]
-    found = {"one fit": loss(fits[:1])}
-    found |= {f"the mean of {count} fits": loss(fits[:count]) for count in (3, 5, 8)}
-    return found | {
-        f"a bag of {folds} fold models": loss(models) for folds, models in bags.items()
+    return {
+        "one fit": loss(fits[:1]),
+        **{f"the mean of {count} fits": loss(fits[:count]) for count in (3, 5, 8)},
+        **{f"a bag of {folds} fold models": loss(bag) for folds, bag in bags.items()},
     }
+
+
+def _bag(
+    settings: Mapping[str, Any], x: pd.DataFrame, y: np.ndarray, folds: int
+) -> list[lgb.Booster]:
+    """Fit a model to the other folds of each fold, where it stops."""
+    kind = KFold if settings["objective"] == "l2" else StratifiedKFold
+    models = []
+    for fit, stop in kind(folds, shuffle=True, random_state=0).split(x, y):
+        fitted = lgb.Dataset(x.iloc[fit], y[fit])
+        watched = lgb.Dataset(x.iloc[stop], y[stop], reference=fitted)
+        early = [lgb.early_stopping(50, verbose=False)]
+        models.append(
+            lgb.train({**settings}, fitted, _ROUNDS, [watched], callbacks=early)
+        )
+    return models
 
 
 def _as_read(column: pd.Series) -> pd.Series:

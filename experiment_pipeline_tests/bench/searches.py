@@ -61,49 +61,36 @@ def compared(pairs: int) -> tuple[list[Ratio], list[Quality]]:
     # A round draws the same share of train and test rows, by one seed: no configuration
     # is scored on rows it was fitted on.
     more = {"n_candidates": 60, "min_resources": "exhaust", "random_state": spec.seed}
-    grid, random = (
-        "scikit-learn GridSearchCV(n_jobs=-1)",
-        "scikit-learn HalvingRandomSearchCV",
-    )
-    training, search = (
-        "training step, 60 configurations",
-        "search with halving, 60 configurations",
-    )
+    grid = "scikit-learn GridSearchCV(n_jobs=-1)"
+    random = "scikit-learn HalvingRandomSearchCV(n_jobs=-1)"
+    training = "training step, 60 configurations"
+    search = "search with halving, 60 configurations"
     bare = (
         "training step: bare lightgbm.train on ready bins, one after the other, ÷ cores"
     )
+    without = "the same search without"
     with tempfile.TemporaryDirectory() as folder:
         theirs = scikit_search(GridSearchCV, spec, sets, Path(folder))
         halved = scikit_search(HalvingRandomSearchCV, spec, sets, Path(folder), **more)
-        kept = keep("halved", halved)
+        alone = bare_fits(spec, sets)
+        in_pairs = partial(compare, pairs=pairs)
         ratios = [
-            compare(f"{training}: {grid}", step, theirs, pairs=pairs, goal=0.85),
-            compare(
-                bare,
-                step,
-                bare_fits(spec, sets),
-                pairs=pairs,
-                goal=1.15,
-                other_cores=cores,
-            ),
-            compare(
-                f"{search}: the same search without", ours, full, pairs=pairs, goal=0.5
-            ),
-            compare(f"{search}: {grid}", ours, theirs, pairs=pairs, goal=0.4),
-            compare(
-                f"{search}: {random}(n_jobs=-1)", ours, kept, pairs=pairs, goal=0.8
-            ),
+            in_pairs(f"{training}: {grid}", step, theirs, goal=0.85),
+            in_pairs(bare, step, alone, goal=1.15, other_cores=cores),
+            in_pairs(f"{search}: {without}", ours, full, goal=0.5),
+            in_pairs(f"{search}: {grid}", ours, theirs, goal=0.4),
+            in_pairs(f"{search}: {random}", ours, keep("halved", halved), goal=0.8),
         ]
     best = found["halved"].best_params_
     chosen = {name.removeprefix("model__"): value for name, value in best.items()}
     halved_winner = next(
-        one
-        for one in configurations(spec)
-        if chosen.items() <= one.hyperparameters.items()
+        configuration
+        for configuration in configurations(spec)
+        if chosen.items() <= configuration.hyperparameters.items()
     )
     return ratios, [
-        compare_winners("the same search without", found["ours"], found["full"], cut),
-        compare_winners(f"{random}(n_jobs=-1)", found["ours"], halved_winner, cut),
+        compare_winners(without, found["ours"], found["full"], cut),
+        compare_winners(random, found["ours"], halved_winner, cut),
     ]
 
 

@@ -13,15 +13,11 @@ Written by `make bench`; each section says when and where it was measured."""
 _BEGIN = "## "
 
 
-def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table of cells."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def table(columns: Sequence[str], rows: Iterable[Any]) -> str:
-    """Return a Markdown table of rows, which give their `cells()`."""
-    return markdown(columns, (row.cells() for row in rows))
+def markdown(columns: Sequence[str], rows: Iterable[Any]) -> str:
+    """Return a Markdown table of rows, which are lists of cells or have `cells()`."""
+    cells = [row if isinstance(row, list) else row.cells() for row in rows]
+    lines = [columns, ["---"] * len(columns), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def refreshed(page: str, heading: str, text: str, order: Sequence[str]) -> str:

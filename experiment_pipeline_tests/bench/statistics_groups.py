@@ -5,7 +5,7 @@ know. In: how many samples, a seed, and how rows are drawn, as of `draw`. Out: s
 between 0 and 1.
 """
 
-from functools import cache, partial
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +14,8 @@ from scipy.special import expit
 from experiment_pipeline.statistics.groups import GroupMeasure, compare_groups
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.bench.statistics_rows import (
-    COVERED,
-    SEED,
-    Aim,
-    Row,
-    rows_of,
+from experiment_pipeline_tests.bench.simulations import (
+    of_each,
 )
 
 POPULATION = 1_000_000
@@ -82,61 +78,29 @@ def _holds(one: GroupMeasure, truth: np.ndarray) -> bool:
     return not (np.any(outside, axis=0) & ~np.eye(len(known), dtype=bool)).any()
 
 
-def judged(samples: int, seed: int, **how: Any) -> tuple[float, float, float]:
+def judged(samples: int, seed: int, **how: Any) -> tuple[float, float]:
     """Return shares of samples: all differences and ratios, of all pairs by all
-    measures, hold; two groups differ significantly by any; and would if the standard
-    errors, and the quantile for all, were known.
+    measures, hold; two groups differ significantly by any.
     """
     truths, held, said = _truth(**how), 0, 0
-    estimates = np.full((samples, *np.shape(truths)), np.nan)
-    for number, sample in enumerate(estimates):
-        found = draw(np.random.default_rng([seed, number]), **how)
+    for generator in of_each(samples, seed):
+        found = draw(generator, **how)
         held += all(map(_holds, found, truths))
         said += any((one.differences[..., 0] > 0).any() for one in found)
-        for of_groups, one in zip(sample, found, strict=True):
-            of_groups[[*one.intervals]] = [
-                interval.estimate for interval in one.intervals.values()
-            ]
-    gaps, true = (
-        of[..., None] - of[..., None, :] for of in (estimates, np.array(truths))
-    )
-    gaps = np.ma.masked_invalid(gaps)
-    errors = np.ma.masked_where(gaps.count(axis=0) < samples / 20, gaps.std(axis=0))
-    by_chance, largest = (
-        (of / errors).max(axis=(1, 2, 3)) for of in (abs(gaps - true), gaps)
-    )
-    known = (largest > np.quantile(by_chance.compressed(), 0.95)).mean()
-    return held / samples, said / samples, float(known)
+    return held / samples, said / samples
 
 
-def grouped(number_of_groups: int, together: str, *, simulations: int) -> list[Row]:
+def grouped(samples: int, seed: int, *, groups: int, together: str) -> dict[str, float]:
     """Return what comparisons of groups of rows that hang together hold, and whom they
     accuse.
     """
-    how = {"groups": number_of_groups, "together": together}
-    rates, apart, known = judged(simulations, SEED, **how)
-    errors, *_ = judged(simulations, SEED, **how, number=True)
-    _, equal, _ = judged(simulations, SEED, **how, apart=0.0)
-    # Intervals over days allow for a memory that these lack; what that costs is in the
-    # last figure.
-    held = Aim(low=COVERED.low) if together == "days" else COVERED
-    figures = {
-        "all comparisons of rates hold": (rates, held),
-        "all comparisons of errors hold": (errors, held),
-        "equal ones said to differ": (equal, Aim(high=0.05)),
-        "different ones said to differ": (apart, None),
-        "of those that known errors would show": (
-            min(apart / max(known, 1e-9), 1),
-            Aim(low=0.8),
-        ),
+    how = {"groups": groups, "together": together}
+    rates, apart = judged(samples, seed, **how)
+    errors, _ = judged(samples, seed, **how, number=True)
+    _, equal = judged(samples, seed, **how, apart=0.0)
+    return {
+        "all comparisons of rates hold": rates,
+        "all comparisons of errors hold": errors,
+        "equal ones said to differ": equal,
+        "different ones said to differ": apart,
     }
-    return rows_of(
-        f"{number_of_groups} groups, drawn by {together}: ", simulations, figures
-    )
-
-
-GROUPS = tuple(
-    partial(grouped, number, how, simulations=1_000)
-    for number in (2, 6)
-    for how in ("rows", "persons", "days")
-)

@@ -5,8 +5,9 @@ Test rows calibrate, new rows of other clusters are counted; a figure is the mea
 that is held.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from experiment_pipeline.statistics.interval import (
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.intervals import Calibrated
 from experiment_pipeline_tests import scenario as clinic
-from experiment_pipeline_tests.bench.statistics_rows import Aim, each
+from experiment_pipeline_tests.bench.simulations import anew
 from experiment_pipeline_tests.stages.validation_report.report_examples import judged
 
 COVERAGE, NEW_ROWS = 0.9, 4_000
@@ -34,7 +35,6 @@ Drawn = tuple[pd.DataFrame, SetPrediction, np.ndarray]
 class World:
     """Numbers of known mean. Clusters share their luck, which days remember."""
 
-    name: str
     clusters: int = 400  # of test rows
     size: int = 1  # rows of each
     luck: float = 0.0
@@ -42,11 +42,8 @@ class World:
     uneven: bool = (
         False  # a quarter of the clusters is ten times as large, and twice as loud
     )
-    noise: Literal["even", "by feature", "by prediction", "by category"] = "even"
-    part: Literal["all", "loud", "quiet"] = "all"  # of the new rows, that is counted
-
-    def __str__(self) -> str:
-        return self.name
+    noise: str = "even"  # or by feature, by category
+    part: str = "all"  # of the new rows, that is counted: all, loud or quiet ones
 
     def draw(self, seed: list[int], clusters: int) -> Drawn:
         """Return features, predicted rows, and which of them are counted."""
@@ -70,9 +67,8 @@ class World:
             kind = generator.random(len(codes)) < 0.1
             frame["kind"] = pd.array(np.where(kind, "x", "y"), dtype="str")
             loud = np.where(kind, 4.0, 1.0)
-        elif self.noise != "even":
+        elif self.noise == "by feature":
             loud = np.where(frame["b"] > 0.67, 3.0, 1.0)
-            loud = loud if self.noise == "by feature" else np.exp(0.7 * known)
         y = known + (1 + large[codes]) * (self.luck * shared[codes] + loud * error)
         quarter = np.quantile(loud, 0.75)
         among = {
@@ -83,75 +79,81 @@ class World:
         return frame, SetPrediction(y, known, codes), among[self.part]
 
 
+def _samples(
+    simulations: int, seed: int, world: World, new_clusters: int
+) -> Iterator[tuple[Drawn, Drawn]]:
+    """Draw test rows, and new rows of other clusters."""
+    for number in range(simulations):
+        tested = world.draw([seed, number, 0], world.clusters)
+        yield tested, world.draw([seed, number, 1], new_clusters)
+
+
 def held(
-    simulations: int, seed: int, *, world: World, hierarchical: bool = False
+    simulations: int, seed: int, *, hierarchical: bool = False, **of_world: Any
 ) -> float:
     """Return the share of new rows in their interval: ours, or one with weights of
     1/size.
     """
-    found = []
-    for number in range(simulations):
-        frame, rows, _ = world.draw([seed, number, 0], world.clusters)
-        new, predicted, part = world.draw(
-            [seed, number, 1], max(NEW_ROWS // world.size, 100)
-        )
-        ends = Calibrated.on(frame, rows, None).columns(
-            COVERAGE, None, new, predicted.prediction
-        )
-        low, high = (
-            ends["lower"] - predicted.prediction,
-            ends["upper"] - predicted.prediction,
-        )
+    shares = []
+    world = World(**of_world)
+    count = max(NEW_ROWS // world.size, 100)
+    for tested, drawn in _samples(simulations, seed, world, count):
+        frame, rows, _ = tested
+        new, predicted, part = drawn
+        error = predicted.y - predicted.prediction
         if hierarchical:  # Lee, Barber and Willett 2023
             errors, sizes = rows.y - rows.prediction, np.bincount(rows.clusters)
             known = 1 / sizes[rows.clusters], (1 + COVERAGE) / 2 * (1 + 1 / len(sizes))
-            low, high = (
-                -weighted_quantile(-errors, *known),
-                weighted_quantile(errors, *known),
-            )
-        error = predicted.y - predicted.prediction
-        found.append(((low <= error) & (error <= high))[part].mean())
-    return float(np.mean(found))
+            low = -weighted_quantile(-errors, *known)
+            high = weighted_quantile(errors, *known)
+        else:
+            intervals = Calibrated.on(frame, rows, None)
+            ends = intervals.columns(COVERAGE, None, new, predicted.prediction)
+            low = ends["lower"] - predicted.prediction
+            high = ends["upper"] - predicted.prediction
+        shares.append(((low <= error) & (error <= high))[part].mean())
+    return float(np.mean(shares))
 
 
-def refused(simulations: int, seed: int, *, world: World) -> float:
+def refused(simulations: int, seed: int, **of_world: Any) -> float:
     """Return how often the gate of 90 % refuses sound intervals, on a fifth as many
     validation clusters.
     """
     spec, passed = clinic.spec("regression", coverage=COVERAGE), 0
-    for number in range(simulations):
-        frame, rows, _ = world.draw([seed, number, 0], world.clusters)
-        new, predicted, _ = world.draw([seed, number, 1], world.clusters // 5)
+    world = World(**of_world)
+    samples = _samples(simulations, seed, world, world.clusters // 5)
+    for (frame, rows, _), (new, predicted, _) in samples:
         known = Calibrated.on(frame, rows, None)
         model = judged(spec, predicted, rows=new, fitted=frame)
         passed += coverage_gate(check_coverage(model, known)).passed
     return 1 - passed / simulations
 
 
-def sets_held(simulations: int, seed: int, *, shares: tuple[float, ...]) -> float:
+def _share_in_set(tested: SetPrediction, new: np.ndarray, code: int) -> float:
+    """The share of the probabilities of new rows whose set has the class."""
+    unused = pd.DataFrame(index=range(len(tested.y)))
+    known = Calibrated.on(unused, tested, range(new.shape[1]))
+    return sets_of(new, known.at(COVERAGE) or ())[:, code].mean()
+
+
+@anew
+def sets_held(generator: np.random.Generator, *, shares: list[float]) -> float:
     """Return the share of new rows of the second class that have it in their set.
 
     Of classes with these `shares`, in clusters of ten rows, whose luck moves the log
     odds.
     """
-    found, codes = [], np.arange(800 + NEW_ROWS) // 10
-    for number in range(simulations):
-        generator = np.random.default_rng([seed, number])
-        odds, luck = np.log(shares) + generator.normal(
-            size=(2, len(codes), len(shares))
-        )
-        truth = softmax(odds + luck[codes] - np.log(shares), axis=1).cumsum(axis=1)
-        y = (generator.random((len(codes), 1)) > truth).sum(axis=1)
-        every, test = SetPrediction(y, softmax(odds, axis=1), codes), slice(800)
-        known = Calibrated.on(
-            pd.DataFrame(index=range(800)), every.rows(test), range(len(shares))
-        )
-        new = every.rows((y == 1) & (codes >= 80))
-        found.append(sets_of(new.prediction, known.at(COVERAGE) or ())[:, 1].mean())
-    return float(np.mean(found))
+    codes = np.arange(800 + NEW_ROWS) // 10
+    odds, luck = np.log(shares) + generator.normal(size=(2, len(codes), len(shares)))
+    truth = softmax(odds + luck[codes] - np.log(shares), axis=1).cumsum(axis=1)
+    y = (generator.random((len(codes), 1)) > truth).sum(axis=1)
+    every = SetPrediction(y, softmax(odds, axis=1), codes)
+    new = every.rows((y == 1) & (codes >= 80))
+    return _share_in_set(every.rows(slice(800)), new.prediction, 1)
 
 
-def rare_held(simulations: int, seed: int, *, rows: int) -> float:
+@anew
+def rare_held(generator: np.random.Generator, *, rows: int) -> float:
     """Return the share of new rows of a rare class that have it in their set.
 
     Of 600 calibration rows, so many are of the class; the others are of two.
@@ -159,64 +161,6 @@ def rare_held(simulations: int, seed: int, *, rows: int) -> float:
     test_y = np.append(np.full(rows, 2), np.arange(600 - rows) % 2)
     y = np.append(test_y, np.full(NEW_ROWS, 2))
     shares = np.bincount(test_y) / len(test_y)
-    found = []
-    for number in range(simulations):
-        generator = np.random.default_rng([seed, number])
-        evidence = 1.2 * np.eye(3)[y] + generator.normal(size=(len(y), 3))
-        p = softmax(evidence + np.log(shares), axis=1)
-        tested = SetPrediction(test_y, p[:600], np.arange(600))
-        known = Calibrated.on(pd.DataFrame(index=range(600)), tested, range(3))
-        found.append(sets_of(p[600:], known.at(COVERAGE) or ())[:, 2].mean())
-    return float(np.mean(found))
-
-
-PROMISED, OF_A_PART, FALSE_ALARMS = Aim(0.88, 0.92), Aim(low=0.85), Aim(high=0.05)
-AT_LEAST = Aim(low=0.88)
-_WORLDS = [
-    World("400 rows"),
-    World("20 groups of 10 rows", 20, 10, luck=1.0),
-    World("60 groups of 10 rows", 60, 10, luck=1.0),
-    World("20 days, neighbours alike", 20, 20, luck=1.0, memory=0.5),
-    World("60 days, neighbours alike", 60, 20, luck=1.0, memory=0.5),
-    World("60 groups, the large ones loud", 60, 5, luck=1.0, uneven=True),
-]
-_SOUND = [
-    World("1,000 rows", 1_000),
-    World("5,000 rows", 5_000),
-    World("200 groups of 15 rows", 200, 15, luck=0.3),
-    World("200 days of 15 rows", 200, 15, luck=0.0, memory=0.0),
-    World("200 days of 15 rows, alike within", 200, 15, luck=0.3, memory=0.0),
-]
-_PARTS = {"all": PROMISED, "loud": OF_A_PART, "quiet": OF_A_PART}
-# A category of one in ten rows has four times the noise.
-_NOISES: dict[Literal["by feature", "by prediction", "by category"], list[int]] = {
-    "by feature": [500, 2_000],
-    "by prediction": [500, 2_000],
-    "by category": [400, 2_000],
-}
-_LATER = {"the same, rows by 1/size": {"world": _WORLDS[-1], "hierarchical": True}}
-_REFUSED = {"the gate refuses sound intervals: {world}": {"world": _SOUND}}
-_SETS_OF = "sets of classes, {shares}: of the second class"
-_SHARES = [(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)]
-_RARE = {
-    "sets of three classes, {rows} calibration rows of one: of it": {
-        "rows": [3, 8, 9, 15]
-    }
-}
-NEW_ROWS_HELD = (
-    *each(PROMISED, 200, held, {"{world}": {"world": _WORLDS}}),
-    *each(None, 200, held, _LATER),
-    *(
-        job
-        for by, sizes in _NOISES.items()
-        for rows in sizes
-        for part, aim in _PARTS.items()
-        for world in [
-            World(f"{rows:,} rows, noise {by}: {part}", rows, noise=by, part=part)
-        ]
-        for job in each(aim, 200, held, {"{world}": {"world": world}})
-    ),
-    *each(FALSE_ALARMS, 500, refused, _REFUSED),
-    *each(PROMISED, 200, sets_held, {_SETS_OF: {"shares": _SHARES}}),
-    *each(AT_LEAST, 200, rare_held, _RARE),
-)
+    evidence = 1.2 * np.eye(3)[y] + generator.normal(size=(len(y), 3))
+    p = softmax(evidence + np.log(shares), axis=1)
+    return _share_in_set(SetPrediction(test_y, p[:600], np.arange(600)), p[600:], 2)

@@ -2,8 +2,6 @@
 right: made-up days, pairs of models, and columns, of which it is known what changed.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.special import expit
@@ -15,13 +13,11 @@ from experiment_pipeline.stages.validation_report import effects
 from experiment_pipeline.statistics.caveats import undeclared_entities_note
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
-from experiment_pipeline_tests.bench.statistics_coverage import luck_of
-from experiment_pipeline_tests.bench.statistics_rows import (
-    COVERED,
-    Aim,
-    each,
+from experiment_pipeline_tests.bench.simulations import (
+    of_each,
     repeated,
 )
+from experiment_pipeline_tests.bench.statistics_coverage import luck_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import judged
 
@@ -92,7 +88,7 @@ def _pair(
 
 
 def difference_held(
-    simulations: int,
+    samples: int,
     seed: int,
     *,
     metric: str,
@@ -101,20 +97,17 @@ def difference_held(
     memory: float | None = None,
 ) -> float:
     """Return how often the interval of a paired difference holds the true one."""
-
-    def drawn(generator: _Generator, clusters: int) -> tuple[Any, Any]:
-        return _pair(generator, metric, clusters, size, memory)
-
-    population = drawn(np.random.default_rng([seed]), POPULATION // size)
-    truth = population[1].score(metric) - population[0].score(metric)
+    count = POPULATION // size
+    first, second = _pair(np.random.default_rng([seed]), metric, count, size, memory)
+    truth = second.score(metric) - first.score(metric)
     held = 0
-    for number in range(simulations):
-        first, second = drawn(np.random.default_rng([seed, number]), clusters)
+    for generator in of_each(samples, seed):
+        first, second = _pair(generator, metric, clusters, size, memory)
         found = paired_difference(
             first.linearise(metric), second.linearise(metric), first.layout(metric)
         )
         held += found.low <= truth <= found.high
-    return held / simulations
+    return held / samples
 
 
 @repeated
@@ -184,73 +177,3 @@ def drift_is_named(generator: _Generator, *, rows: int, shift: float = 0.0) -> b
     counts, new = DriftCounts(known), _delivered(generator, rows, shift)
     counts.add(new, pd.DataFrame({"prediction": answers(new)}))
     return not counts.in_words()[0].startswith("0 of 5 columns")
-
-
-_METRICS = ["roc_auc", "log_loss", "mae", "rmse"]
-_DAYS_ALIKE = {"metric": _METRICS, "memory": [0.0, 0.5]}
-_DECAYS = {"metric": _METRICS, "memory": 0.5, "lost": 0.6}
-_WORSE = "days of memory {memory}, {metric}: a later stretch is called worse, "
-_PAIRS = {
-    "300 rows: the difference of two models, {metric}": {"clusters": 300},
-    "60 groups of 10: the difference of two models, {metric}": {
-        "clusters": 60,
-        "size": 10,
-    },
-    "180 days, memory 0.5: the difference of two models, {metric}": {
-        "clusters": 180,
-        "size": 20,
-        "memory": 0.5,
-    },
-}
-_NAMED = "{customers} customers in no split.id_columns, {metric}: they are named"
-LATER = (
-    *each(Aim(high=0.05), 200, decay_is_named, {f"{_WORSE}and none is": _DAYS_ALIKE}),
-    *each(Aim(low=0.8), 200, decay_is_named, {f"{_WORSE}and signal fades": _DECAYS}),
-    *each(
-        Aim(low=0.9),
-        200,
-        id_is_named,
-        {
-            _NAMED: {"metric": "mae", "customers": [100, 400], "luck": 1.0},
-            f"of {_NAMED}": {"metric": "log_loss", "customers": 50, "luck": 1.0},
-        },
-    ),
-    *each(
-        Aim(high=0.05),
-        200,
-        id_is_named,
-        {
-            "four columns of codes without luck, {metric}: one is named": {
-                "metric": ["log_loss", "mae"],
-                "customers": 100,
-            }
-        },
-    ),
-    *each(
-        COVERED,
-        500,
-        difference_held,
-        {name: {"metric": _METRICS, **pair} for name, pair in _PAIRS.items()},
-    ),
-    *each(
-        Aim(high=0.05),
-        200,
-        drift_is_named,
-        {
-            "{rows} new rows like those of training: drift is named": {
-                "rows": [100, 1_000]
-            }
-        },
-    ),
-    *each(
-        Aim(low=0.95),
-        200,
-        drift_is_named,
-        {
-            "{rows} new rows, a number shifted by {shift} standard deviation: drift is named": {
-                "rows": [100, 1_000],
-                "shift": 1.0,
-            }
-        },
-    ),
-)

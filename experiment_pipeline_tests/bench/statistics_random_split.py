@@ -6,9 +6,8 @@ have promised too much, and how often its interval excludes 0.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,12 @@ import pandas as pd
 from experiment_pipeline.stages.validation_report.final_evaluation import (
     by_random_split,
 )
-from experiment_pipeline_tests.bench.statistics_rows import SEED, Aim, Job, Row, rows_of
+from experiment_pipeline_tests.bench.simulations import SEED
 from experiment_pipeline_tests.stages.validation_report.checked import searched
 
 CUSTOMERS, ROWS_EACH, DAYS = 250, 8, 60
 MEMORY = 0.95  # of the level of a day
-BY_CUSTOMER = {"by": "group", "column": "customer"}
-BY_DAY = {"by": "time", "column": "day"}
+SPLITS = {"customer": "group", "day": "time"}
 LEARNERS: Mapping[str, Mapping[str, object]] = {
     "boosting": {
         "algorithm": "lightgbm",
@@ -72,58 +70,28 @@ class World:
 
 
 def promised(
-    name: str,
-    *,
-    simulations: int,
-    world: World,
-    split: Mapping[str, str],
-    learner: str,
-    aim: Aim | None,
-) -> Sequence[Row]:
-    """Search made-up tables under a declared split, and ask what a random one says."""
-    other = {"customer", "day"} - {split["column"]}
+    tables: int, seed: int, *, by: str, learner: str, **of_world: float
+) -> dict[str, float]:
+    """Search made-up tables under a split by customer or day, and ask what a random one
+    says.
+    """
+    world = World(**of_world)
+    (other,) = SPLITS.keys() - {by}
     settings = {
         "search": [LEARNERS[learner]],
         "ensemble": "off",
-        "split": split,
-        "exclude": dict.fromkeys(other, "of the other split"),
+        "split": {"by": SPLITS[by], "column": by},
+        "exclude": {other: "of the other split"},
     }
     too_much = []
     excludes_zero = []
-    for seed in range(simulations):
-        declared = {**settings, "seed": seed}
-        choice = searched(world.rows(seed), "regression", declared)
+    for number in range(tables):
+        declared = {**settings, "seed": number}
+        choice = searched(world.rows(number), "regression", declared)
         (row,) = by_random_split(choice, choice.judged(), math.inf)
         too_much.append(row.high < 0)  # of an error: less is better
         excludes_zero.append(not row.low <= 0 <= row.high)
-    figures: dict[str, tuple[float, Aim | None]] = {
-        ": promises too much": (float(np.mean(too_much)), aim)
-    }
+    figures = {"promises too much": float(np.mean(too_much))}
     if world == World():
-        figures[": excludes 0"] = float(np.mean(excludes_zero)), aim
-    return rows_of(f"{name}, {learner}", simulations, figures)
-
-
-_FALSE_ALARMS = Aim(high=0.05)
-_WORLDS = {
-    "customers add nothing": (World(), BY_CUSTOMER),
-    "days add nothing": (World(), BY_DAY),
-    "a customer adds half the noise": (World(customers=0.5), BY_CUSTOMER),
-    "a customer adds as much as the noise": (World(customers=1.0), BY_CUSTOMER),
-    "a customer adds twice the noise": (World(customers=2.0), BY_CUSTOMER),
-    "the level of days wanders": (World(days=1.0), BY_DAY),
-    "an effect turns round": (World(drift=1.0), BY_DAY),
-}
-RANDOM_SPLIT: list[Job] = [
-    partial(
-        promised,
-        name,
-        simulations=100 if world == World() else 40,
-        world=world,
-        split=split,
-        learner=learner,
-        aim=_FALSE_ALARMS if world == World() else None,
-    )
-    for name, (world, split) in _WORLDS.items()
-    for learner in LEARNERS
-]
+        figures["excludes 0"] = float(np.mean(excludes_zero))
+    return figures

@@ -127,17 +127,6 @@ def test_under_a_split_by_time_the_latest_rows_are_hidden():
     assert np.array_equal(spam, first.y_validation)
 
 
-def test_probabilities_are_read_by_the_names_of_their_columns():
-    """Whatever order a tool has its classes in; a class it never saw has no
-    probability.
-    """
-    job = Job(BY_NAME["stops"], 0, {}, ("NO", "YES"), np.array([1, 0, 1]), "")
-    told = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
-    assert job.score(told, ["YES", "NO"]) == 1.0
-    with pytest.raises(ValueError, match="not finite"):
-        job.score(told * np.nan, ["YES", "NO"])
-
-
 def test_the_page_tells_ranks_and_losses():
     """A table where ours is worse, one where a rival failed, one where not all have
     been.

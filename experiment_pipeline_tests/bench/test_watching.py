@@ -7,13 +7,7 @@ import sys
 
 import pytest
 
-from experiment_pipeline_tests.bench.watching import (
-    Sample,
-    Spent,
-    Watched,
-    limited_to,
-    watch,
-)
+from experiment_pipeline_tests.bench.watching import limited_to, watch
 
 # A parent and a child that hold 60 MB each for a while; the child burns a second of
 # CPU.
@@ -70,13 +64,3 @@ def test_a_tree_of_processes_is_counted_together(tmp_path, limit, killed):
         assert 120e6 < spent.peak_bytes < 250e6
         assert 0.8 < spent.cpu_seconds <= spent.seconds * os.cpu_count()
         assert 9_000_000 <= watched.temporary_bytes < 10_000_000
-
-
-def test_stretches_that_follow_each_other_add_up():
-    """Their seconds are those of the whole, and its peak is the highest of theirs."""
-    samples = [Sample(float(at), 100 - at, 0.5 * at) for at in range(11)]
-    watched = Watched(0, 0.0, 10.0, samples, 0)
-    assert watched.spent(0.0, 10.0) == Spent(10.0, 5.0, 100)
-    assert watched.spent(0.0, 4.0) == Spent(4.0, 2.0, 100)
-    assert watched.spent(4.0, 10.0) == Spent(6.0, 3.0, 96)
-    assert watched.spent(20.0, 21.0) == Spent(1.0, 0.0, 0)

@@ -5,20 +5,17 @@ the call to its decision, as a share of its budget; how many configurations were
 compared.
 """
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.storage.files import STORAGE_VARIABLE
-from experiment_pipeline.tracking.database.connection import VARIABLE
+import experiment_pipeline as ep
 from experiment_pipeline_tests.bench.data import Measured, shown
+from experiment_pipeline_tests.bench.places import own_places
 
 MOST_SHARE = 1.15
 
@@ -71,18 +68,13 @@ _TABLES: dict[str, Callable[[], pd.DataFrame]] = {"wide": wide, "reviews": revie
 
 def measurements() -> list[Measured]:
     """Run the experiments on both tables at once, as drafted."""
-    context = multiprocessing.get_context("spawn")
-    with TemporaryDirectory() as folder, ProcessPoolExecutor(2, context) as pool:
-        runs = {name: pool.submit(_run, name, folder) for name in _TABLES}
-        return [one for run in runs.values() for one in shown(run.result())]
+    with own_places(), ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        runs = pool.map(_run, _TABLES)
+        return [figure for run in runs for figure in shown(run)]
 
 
-def _run(name: str, folder: str) -> list[Measured]:
+def _run(name: str) -> list[Measured]:
     """Run one experiment in this process; its model need not be accepted."""
-    os.environ[STORAGE_VARIABLE] = str(Path(folder) / name)
-    os.environ[VARIABLE] = f"sqlite:///{folder}/{name}.sqlite"
-    import experiment_pipeline as ep
-
     table = _TABLES[name]()
     began = time.perf_counter()
     run = ep.run(table, "target", name=name, progress=False)
@@ -90,9 +82,8 @@ def _run(name: str, folder: str) -> list[Measured]:
     budget = run.named.spec.budget.seconds or 0.0
     size = f"{name}, {len(table):,} x {table.shape[1] - 1}, {budget:g} s"
     compared = run.facts["trained"] + run.facts["stopped_early"]
+    share = seconds / budget
     return [
-        Measured(
-            f"{size}: the whole run ÷ the budget", seconds / budget, "x", MOST_SHARE
-        ),
+        Measured(f"{size}: the whole run ÷ the budget", share, "x", MOST_SHARE),
         Measured(f"{size}: compared of {run.facts['declared']}", compared, ""),
     ]

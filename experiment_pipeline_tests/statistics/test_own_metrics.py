@@ -22,8 +22,8 @@ from experiment_pipeline.statistics.interval import (
 from experiment_pipeline.statistics.metrics import METRICS, metric_of, written
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline_tests import own_metrics
-from experiment_pipeline_tests.bench.statistics_choice import coin_flips_pass
 from experiment_pipeline_tests.bench.statistics_coverage import labels, panel
+from experiment_pipeline_tests.bench.statistics_gates import coin_flips_pass
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
 
 HERE = own_metrics.__name__
