@@ -81,13 +81,7 @@ def losses(table: tuple[str, str, str, str]) -> dict[str, float]:
         settings |= {"num_leaves": 15, "min_data_in_leaf": 10}
 
     def loss(models: Sequence[lgb.Booster]) -> float:
-        predicted = np.mean([model.predict(out) for model in models], axis=0)
-        if task == "regression":
-            return float(np.mean((y_out - predicted) ** 2))
-        if task == "binary":
-            predicted = np.column_stack([1 - predicted, predicted])
-        of_class = predicted[np.arange(len(y_out)), y_out]
-        return float(-np.log(np.clip(of_class, 1e-6, 1)).mean())
+        return _loss(np.mean([model.predict(out) for model in models], axis=0), y_out)
 
     bags = {folds: _bag(settings, seen, y_seen, folds) for folds in (5, 8)}
     rounds = max(1, int(np.median([model.best_iteration for model in bags[5]])))
@@ -100,6 +94,16 @@ def losses(table: tuple[str, str, str, str]) -> dict[str, float]:
         **{f"the mean of {count} fits": loss(fits[:count]) for count in (3, 5, 8)},
         **{f"a bag of {folds} fold models": loss(bag) for folds, bag in bags.items()},
     }
+
+
+def _loss(predicted: np.ndarray, y: np.ndarray) -> float:
+    """The squared error of numbers, or the log loss of probabilities."""
+    if y.dtype == np.float64:
+        return float(np.mean((y - predicted) ** 2))
+    if predicted.ndim == 1:
+        predicted = np.column_stack([1 - predicted, predicted])
+    of_class = predicted[np.arange(len(y)), y]
+    return float(-np.log(np.clip(of_class, 1e-6, 1)).mean())
 
 
 def _bag(

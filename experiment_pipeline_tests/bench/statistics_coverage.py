@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
-from experiment_pipeline.statistics.interval import ConsecutiveClusters
+from experiment_pipeline.statistics.interval import ConsecutiveClusters, Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.bench.simulations import (
@@ -78,14 +78,18 @@ def coverage(
         if left[:, place].sum() >= LEAST * samples
     }
     figures |= sorted(without.items(), key=lambda pair: (pair[1].mean(), pair[0]))[:1]
-    for name in known_truth:
-        place = names.index(name)
-        scores = [row[place].estimate for row in intervals]
-        # As a share of the best interval that holds: by the true distribution.
-        low, high = np.quantile(scores, [0.025, 0.975])
-        width = np.median(bounds[:, place, 1] - bounds[:, place, 0]) / (high - low)
-        figures[f"{name}, width"] = float(width)
-    return figures
+    by_metric = dict(zip(names, zip(*intervals, strict=True), strict=True))
+    return figures | {f"{name}, width": _width(by_metric[name]) for name in known_truth}
+
+
+def _width(intervals: Sequence[Interval]) -> float:
+    """The median width, as a share of that of the best interval that holds: by the true
+    distribution of the scores.
+    """
+    scores = [interval.estimate for interval in intervals]
+    low, high = np.quantile(scores, [0.025, 0.975])
+    widths = [interval.high - interval.low for interval in intervals]
+    return float(np.median(widths) / (high - low))
 
 
 def _noted(names: Sequence[str], sample: SetPrediction, threshold: float) -> list[bool]:
