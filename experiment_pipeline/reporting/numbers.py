@@ -54,6 +54,13 @@ def difference(estimated: Interval) -> str:
     return sign + interval(estimated)
 
 
+def gap(difference: float, beside: float) -> str:
+    """`-0.0012`: a difference with as many decimals as the score beside it."""
+    text = _written(difference, _layout(beside))
+    is_zero = not text.strip("-0.")
+    return text.removeprefix("-") if is_zero else text
+
+
 def _layout_of(estimated: Interval) -> str:
     return _layout(estimated.estimate, estimated.low, estimated.high)
 
@@ -121,6 +128,12 @@ def tied(group: int) -> str:
 def share(part: float, digits: int = 3) -> str:
     """`12.3 %` of a share in [0, 1]."""
     return f"{100 * part:.{digits}g} %"
+
+
+def confidence(level: float) -> str:
+    """`95 %`, `97.5 %`, `99.44 %`: a confidence level, with two digits of its rest."""
+    left_out = 100 * (1 - level)
+    return f"{100 - float(f'{left_out:.2g}'):.10g} %"
 
 
 def probability(value: float) -> str:

@@ -44,6 +44,20 @@ def test_an_estimate_and_its_bounds_have_one_number_of_decimals():
     assert numbers.spread(18_459, 250.12) == "18,459 ± 250"
 
 
+def test_a_gap_has_the_decimals_of_the_score_beside_it():
+    """Gaps of one column are comparable at a glance; nothing has no sign."""
+    near, far = (numbers.gap(gap, beside=0.98) for gap in (-0.000029, -0.0312))
+    assert (near, far) == ("0.0000", "-0.0312")
+    assert numbers.gap(-12.3, beside=2_345.0) == "-12"
+
+
+def test_a_level_is_shown_with_two_digits_of_what_it_leaves_out():
+    """A level that many looks have raised is not a row of digits."""
+    levels = (0.95, 0.975, 0.994444, 0.99997)
+    shown = [numbers.confidence(level) for level in levels]
+    assert shown == ["95 %", "97.5 %", "99.44 %", "99.997 %"]
+
+
 def test_shares_counts_and_seconds_read_alike_everywhere():
     """A share is shown in per cent, a count with its plural, seconds without a
     fraction.

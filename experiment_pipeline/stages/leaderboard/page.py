@@ -255,14 +255,15 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
     """The table of configurations; charts refer to its rows by number."""
     board = shown.board
     axis = _axis_of_intervals(shown)
-    rows = [_cells(shown, row, axis) for row in shown.rows]
+    best = _best(shown)
+    rows = [_cells(shown, row, axis, best) for row in shown.rows]
     # A column without any value says nothing.
     header = [name for name in rows[0] if any(cells[name] for cells in rows)]
     baseline = Interval(board.baseline, math.nan, math.nan)
     pinned: dict[str, Cell] = {
         "configuration": "baseline (no features)",
         board.metric: charts.on_line(baseline, axis, board.baseline),
-        "vs best": _minus_the_best(shown),
+        "vs best": numbers.gap(board.baseline - best, beside=best),
     }
     return TableBlock(
         header=header,
@@ -282,13 +283,12 @@ def _axis_of_intervals(shown: pictures.SearchShown) -> charts.Axis:
     return axis
 
 
-def _minus_the_best(shown: pictures.SearchShown) -> str:
-    best = next(row["test_score"] for row in shown.rows if pictures.is_ranked(row))
-    return numbers.score(shown.board.baseline - best)
+def _best(shown: pictures.SearchShown) -> float:
+    return next(row["test_score"] for row in shown.rows if pictures.is_ranked(row))
 
 
 def _cells(
-    shown: pictures.SearchShown, row: pictures.Row, axis: charts.Axis
+    shown: pictures.SearchShown, row: pictures.Row, axis: charts.Axis, best: float
 ) -> dict[str, Cell]:
     """Column → cell."""
     board = shown.board
@@ -297,7 +297,9 @@ def _cells(
     if pictures.is_ranked(row):
         interval = numbers.interval_from(row["test_score"], row["low"], row["high"])
         score = charts.on_line(interval, axis, board.baseline)
-    difference = known(row["difference_to_best"], "")
+    difference = ""
+    if row["difference_to_best"] is not None:
+        difference = numbers.gap(row["difference_to_best"], beside=best)
     cells: dict[str, Cell] = {
         "rank": "" if row["rank"] is None else f"{row['rank']:,}",
         "configuration": row["key"],

@@ -104,7 +104,7 @@ def _criterion_gate(criterion: Criterion, interval: Interval) -> Gate:
     if by_bound:
         value = metrics.worse_bound(metric, interval)
         subject = f"{_worse_end(metric)} bound"
-        in_full = f"{subject} of the {numbers.share(interval.level, 6)} interval"
+        in_full = f"{subject} of the {numbers.confidence(interval.level)} interval"
     else:
         value = interval.estimate
         subject = in_full = "estimate"
@@ -131,7 +131,7 @@ def _baseline_gate(score: MetricScore) -> Gate:
     metric = score.metric
     difference = score.difference_to_baseline
     baseline = numbers.score(score.baseline)
-    level = numbers.share(difference.level, 6)
+    level = numbers.confidence(difference.level)
     after_looks = "" if difference.level == LEVEL else " after earlier looks"
     beyond = "above" if metrics.metric_of(metric).greater_is_better else "below"
     passed = metrics.significantly_better(metric, difference)
@@ -245,7 +245,7 @@ def _audit_gate(measure: str, limit: float, column: str, interval: Interval) -> 
     if passed or failed:
         where = "within" if passed else "beyond"
         means = (
-            f"the whole {numbers.share(interval.level, 6)} interval is {where} the "
+            f"the whole {numbers.confidence(interval.level)} interval is {where} the "
             "limit"
         )
     return Gate(
@@ -374,7 +374,7 @@ class ChampionComparison:
         compared = (
             f"{gate.rule}: {metric} {numbers.score(scores.challenger)} after "
             f"{numbers.score(scores.champion)} on the same {scores.rows:,} rows; "
-            f"{bound} bound ({numbers.share(difference.level, 6)}) of the difference "
+            f"{bound} bound ({numbers.confidence(difference.level)}) of the difference "
             f"{numbers.interval(difference)}"
         )
         if scores.reversed is not None:

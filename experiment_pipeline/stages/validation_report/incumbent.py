@@ -80,7 +80,7 @@ class IncumbentComparison:
                 means="not compared",
             )
         better = max(_better_first(self.metric, self.difference))
-        level = numbers.share(self.difference.level, 6)
+        level = numbers.confidence(self.difference.level)
         return Gate(
             self.metric,
             rule=(

@@ -61,9 +61,9 @@ def looked_at(looks: int, overlap: float, level: float) -> str:
     return (
         f"These validation rows have been looked at {looks} times (overlap "
         f"{numbers.share(overlap)}), this look included. So that no model passes just "
-        f"by repeated attempts, the gates use {numbers.share(level, 6)} intervals "
-        f"instead of {numbers.share(LEVEL, 6)}; the larger the share of new rows, the "
-        "closer the level returns to that."
+        f"by repeated attempts, the gates use {numbers.confidence(level)} intervals "
+        f"instead of {numbers.confidence(LEVEL)}; the larger the share of new rows, "
+        "the closer the level returns to that."
     )
 
 

@@ -234,7 +234,7 @@ def _in_words(report: ValidationReport) -> str:
         models = numbers.counted(
             report.looks - 1, "other model was", "other models were"
         )
-        level = numbers.share(report.level, 6)
+        level = numbers.confidence(report.level)
         used = f"on which {models} evaluated before (gates at {level})"
     lower_is_better = " (lower is better)"
     if metric_of(report.metric).greater_is_better:
@@ -254,7 +254,7 @@ def _beside_baseline(report: ValidationReport) -> str:
     """Whether the model is better, at the level of the interval and of the gates."""
     score = report.score(report.metric)
     gate = report.baseline_gate
-    gate_level = numbers.share(report.level, 6)
+    gate_level = numbers.confidence(report.level)
     if gate is not None and gate.passed:
         return f"significantly better ({gate_level} level)"
     if significantly_better(report.metric, score.difference_to_baseline):

@@ -260,7 +260,7 @@ def _looks_spent(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Rea
         yield Reason(
             "looks_spent",
             f"At the first look a failed gate would have passed: after {report.looks} "
-            f"looks at these rows the gates use {numbers.share(report.level, 6)} "
+            f"looks at these rows the gates use {numbers.confidence(report.level)} "
             "intervals.",
             "Validate on rows that no model was evaluated on; another attempt on these "
             "rows is judged by even wider intervals.",
