@@ -108,12 +108,9 @@ def test_a_broken_event_is_refused_and_one_that_stands_twice_gives_nothing(tmp_p
         left = History(records().history()[: last + 1]).left(laboratory.spec)
         following = path.with_name(f"{last + 2:04d}.json")
         following.write_bytes(content)
-        for now, before in zip(
-            vars(records().history().left(laboratory.spec)).values(),
-            vars(left).values(),
-            strict=True,
-        ):
-            assert now is None or now <= before
+        after = records().history().left(laboratory.spec)
+        assert after.explorations <= left.explorations
+        assert (after.seconds, after.looks) <= (left.seconds, left.looks)
         following.unlink()
         for cut in (0, 1, len(content) // 2, len(content) - 2):
             path.write_bytes(content[:cut])

@@ -53,21 +53,15 @@ REFUSED = {
     # the question is a person's
     "metric": {"metric": "mae"},
     "split": {"split": {"by": "random"}},
-    "evaluation": {"evaluation": {"cross_validation": {"folds": 3}}},
     # what decides, publishes, spends or describes
     "export": {"export": {"git": {"repository": "/tmp/x"}}},
     "lab": {"lab": {"explorations": 9_999}},
     "data": {"data": "/etc/passwd"},
-    "baseline": {"baseline": False},
     "mlflow": {"mlflow": {"tracking_uri": "http://evil.example"}},
     "seed": {"seed": 7},
-    "analysis": {"analysis": {"accept": {"leak_suspect": "fine"}}},
-    "validation": {"validation": {"max_rejected": 1.0}},
-    "no key": {"serch": [LINEAR]},
     "nothing": {},
     # names that lead to code
     "os": {"search": [{"algorithm": "os.system"}]},
-    "builtins": {"search": [{"algorithm": "builtins.eval"}]},
     "notebook": {"search": [{"algorithm": "__main__.Mine"}]},
     "function": {"preparation": {"function": "os:system"}},
     "transformer map": {"features": {"transformer": "shutil:rmtree"}},
@@ -77,17 +71,13 @@ REFUSED = {
     "nested seed": _search(hyperparameters={
         "x": "sklearn.linear_model.Lasso(random_state=3)"}),
     # paths, addresses, templates, markup
-    "parent": _search(hyperparameters={"x": "../../etc"}),
     "url": _search(hyperparameters={"x": "http://evil.example"}),
     "template": _search(note="{{ env.AWS_SECRET_ACCESS_KEY }}"),
     "template key": _search(hyperparameters={"{{ env.HOME }}": 1}),
     "html": _search(note="<script>alert(1)</script>"),
-    "escape": _search(note="\x1b[2J"),
-    "yaml tag": _search(note="!!python/object"),
     "long": _search(note="x" * 81),
     # seeds and sizes
     "seed of draws": _search(seed=7),
-    "random_state": _search(hyperparameters={"random_state": [1, 2, 3]}),
     "lightgbm seed": {"search": [{"algorithm": "lightgbm", "hyperparameters": {
         "bagging_seed": 3}}]},
     "grid": {"search": [{"algorithm": "lightgbm", "hyperparameters": {
@@ -95,10 +85,8 @@ REFUSED = {
     "draws": {"search": [{"algorithm": "lightgbm", "method": "random", "draws": 100_000,
         "hyperparameters": {"num_leaves": {"low": 4, "high": 99}}}]},
     "large": _search(hyperparameters={"C": list(range(9_000))}),
-    "deep": {"halving": [[[[[[["x" * 90]]]]]]]},
     "not finite": _search(hyperparameters={"C": float("nan")}),
     "entries": {"search": 3},
-    "long grid": _search(hyperparameters={str(n): [1, 2] for n in range(900)}),
     # columns
     "no column": {"exclude": ["nois"]},
     "target column": {"exclude": ["target"]},

@@ -83,7 +83,8 @@ def test_a_write_waits_for_a_server_that_restarts(
     server_of_its_own: PostgresServer, monkeypatch
 ):
     """What a stage finds out after an hour is not lost to a restart, before a write or
-    during it.
+    during it. One that stays away is reported: after some seconds of waiting, and at
+    once where the database was not open yet.
     """
     RunRecord("e", "before").record([RunFacts(status="running")])
     server_of_its_own.kill()
@@ -96,15 +97,7 @@ def test_a_write_waits_for_a_server_that_restarts(
     RunRecord("e", "during").record([RunFacts(status="running")])
     assert status("during") == "running"
 
-
-def test_a_server_that_stays_away_is_reported(
-    server_of_its_own: PostgresServer, monkeypatch
-):
-    """After some seconds of waiting, and at once where the database was not
-    open yet.
-    """
     monkeypatch.setattr(connection, "_PAUSES", (0.01, 0.01))
-    RunRecord("e", "r").record([RunFacts(status="running")])
     server_of_its_own.kill()
     with pytest.raises(DatabaseUnavailable, match="Connection refused"):
         RunRecord("e", "r").add_cost(1.0, 1.0, 1)
