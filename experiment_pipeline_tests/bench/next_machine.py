@@ -77,13 +77,17 @@ Within {WITHIN} times: **{within} of {len(rows)}** (to reach: 9)."""
 
 def _compared(name: str) -> tuple[list[float], list[float]]:
     """What the first run predicts, and what the second took."""
-    with own_places(OMP_NUM_THREADS="1"):
-        first, second = (data.in_own_process(_run, name, seed) for seed in (1, 2))
-    print(name, first, second, flush=True)
+    runs = []
+    for seed in (1, 2):
+        with own_places(OMP_NUM_THREADS="1"):
+            runs.append(data.in_own_process(_run, name, seed))
+    first, second = runs
     following = first["next_run"]
-    memory = [run["peak_memory_bytes"] / 1e9 for run in (first, second)]
+    memory = [run["peak_memory_bytes"] / 1e9 for run in runs]
     predicted = [following["cpu_seconds"], following["wall_seconds"], memory[0]]
-    return predicted, [second["cpu_seconds"], second["wall_seconds"], memory[1]]
+    measured = [second["cpu_seconds"], second["wall_seconds"], memory[1]]
+    print(name, predicted, measured, flush=True)
+    return predicted, measured
 
 
 def _run(name: str, seed: int) -> dict[str, Any]:
