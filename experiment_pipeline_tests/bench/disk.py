@@ -2,6 +2,7 @@
 metadata database and Dagster's home, by `ep.run` and by Dagster's job.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +40,12 @@ def measurements(reruns: int = 60, rows: int = 6_000) -> Iterator[Measured]:
 
 
 def _kilobytes(place: Path) -> pd.Series:
-    """Kilobytes of what lies in a folder, by the first part of its path."""
+    """Kilobytes of what lies in a folder, by the first part of its path, in which a
+    database has several files.
+    """
     files = files_below(location(str(place)))
     sizes = pd.Series({path: file.size_bytes / 1e3 for path, file in files.items()})
-    return sizes.groupby(lambda path: Path(path).parts[0]).sum()
+    return sizes.groupby(lambda path: re.split("[/-]", path)[0]).sum()
 
 
 def _declared(folder: Path, rows: int) -> Path:
