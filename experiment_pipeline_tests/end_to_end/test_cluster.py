@@ -1,5 +1,5 @@
-"""The encoder for Slurm as it stands, on this machine: scheduler and two workers over
-TLS, S3, PostgreSQL.
+"""The script for Slurm as it stands, on this machine: scheduler and worker over TLS, S3,
+PostgreSQL.
 """
 
 import secrets
@@ -20,21 +20,17 @@ from experiment_pipeline_tests.ports import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
-# What Slurm does with the step of the workers, with two nodes that are both this
-# machine.
+# What Slurm does with the step of the workers, with one node that is this machine.
 SRUN = """\
 #!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
-trap 'kill $(jobs -p)' TERM
-for node in 1 2; do "$@" --name "node$node" & done
-wait
-wait
+exec "$@"
 """
 
 
 @pytest.fixture
 def project(tmp_path, s3, s3_bucket, postgres):
-    """A project as the encoder wants it: settings in a file, Dagster and the memory on
+    """A project as the script wants it: settings in a file, Dagster and the memory on
     PostgreSQL.
     """
     project = Project(tmp_path / "project")
@@ -74,7 +70,7 @@ def project(tmp_path, s3, s3_bucket, postgres):
         "SLURM_SUBMIT_DIR": str(project.folder),
         # It also decides the port: that of the same number, from 20,000 up to 40,000.
         "SLURM_JOB_ID": str(free_port()),
-        "SLURM_NNODES": "2",
+        "SLURM_NNODES": "1",
         "SLURM_CPUS_PER_TASK": "1",
         "SLURM_MEM_PER_NODE": "4000",
         "SLURMD_NODENAME": "127.0.0.1",
@@ -82,7 +78,7 @@ def project(tmp_path, s3, s3_bucket, postgres):
     return project
 
 
-def test_an_experiment_trains_on_two_workers(project, s3, tmp_path, monkeypatch):
+def test_an_experiment_trains_on_the_nodes_of_a_job(project, s3, tmp_path, monkeypatch):
     """Database and overview name the run, no secret and no process is left, a rerun
     reuses.
     """

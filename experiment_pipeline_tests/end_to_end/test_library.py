@@ -93,33 +93,36 @@ ANSWERS = {
         "tie": "difference_to_best",
     },
 }
-SCAFFOLD = """\
-from pathlib import Path
-
-from dagster_dg_cli.cli import main
-
-try:
-    main()
-finally:
-    # Two configurations of what was drafted: this is not about the search.
-    import yaml
-    file = Path("clinic/defs/visits/defs.yaml")
-    declared = yaml.safe_load(file.read_text())
-    declared["attributes"]["search"] = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
-    declared["attributes"] |= {"halving": "off", "evaluation": "test_set"}
-    file.write_text(yaml.safe_dump(declared, sort_keys=False))
-"""
 OPTIONS = "--data visits.csv --target late --exclude ward --metric accuracy"
-# In one process of the host's: what is there, what has been changed on the way, a run,
-# a prediction, and the notebooks of the documents.
+# In one process of the host's: a draft, what is there, what has been changed on the
+# way, a run, a prediction, and the notebooks of the documents.
 SESSION = """\
 import logging, runpy, sys, warnings
 from pathlib import Path
 
-notebooks = sys.argv[1:]
+import yaml
+
+options, *notebooks = sys.argv[1:]
 before = logging.getLoggerClass(), list(logging.getLogger().handlers)
 import dagster as dg
+from dagster_dg_cli.cli import main as dg_main
 with_dagster = list(warnings.filters)
+
+def call(*arguments):
+    sys.argv = ["dg", *arguments]
+    try:
+        dg_main()
+    except SystemExit as ended:
+        assert not ended.code, ended.code
+
+call("scaffold", "defs", "experiment_pipeline.Experiment", "visits", *options.split())
+# Two configurations of what was drafted: this is not about the search.
+file = Path("clinic/defs/visits/defs.yaml")
+declared = yaml.safe_load(file.read_text())
+declared["attributes"]["search"] = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
+declared["attributes"] |= {"halving": "off", "evaluation": "test_set"}
+file.write_text(yaml.safe_dump(declared, sort_keys=False))
+
 import experiment_pipeline
 from clinic.definitions import defs
 
@@ -133,12 +136,7 @@ assert {job.name for job in loaded.get_all_jobs()} >= {"visits", "beside"}
 executors = {job.name: job.executor_def for job in loaded.get_all_jobs()}
 assert executors["beside"].name == "multi_or_in_process_executor", executors["beside"].name
 assert executors["visits"].name == "in_process"
-sys.argv = ["dg", "launch", "--job", "visits"]
-from dagster_dg_cli.cli import main as dg_main
-try:
-    dg_main()
-except SystemExit as ended:
-    assert not ended.code, ended.code
+call("launch", "--job", "visits")
 assert "sum_of_host" not in {key.to_user_string() for key in loaded.get_job("visits").asset_layer.executable_asset_keys}
 with dg.DagsterInstance.get() as instance:
     assert [run.job_name for run in instance.get_runs()] == ["visits"]
@@ -219,35 +217,30 @@ def host(wheel: Path, tmp_path_factory) -> Host:
     shutil.copy(ROOT / "docs" / "my_models.py", project)
     python = environment / "bin" / "python"
 
-    def run(code: str, *arguments: str | Path) -> str:
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DAGSTER", "PYTHON"))
-        }
-        done = subprocess.run(
-            [python, "-c", code, *arguments],
-            cwd=project,
-            env={
-                **inherited,
-                "DAGSTER_HOME": str(project / "home"),
-                "DAGSTER_DISABLE_TELEMETRY": "1",
-                "PYTHONPATH": str(project),
-                "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
-                "COLUMNS": "200",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=800,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    command = ("scaffold", "defs", "experiment_pipeline.Experiment", "visits")
-    drafted = run(SCAFFOLD, *command, *OPTIONS.split())
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DAGSTER", "PYTHON"))
+    }
     notebooks = ROOT / "experiment_pipeline_tests" / "notebooks.py"
-    return Host(project, drafted + run(SESSION, notebooks, *ANSWERS))
+    done = subprocess.run(
+        [python, "-c", SESSION, OPTIONS, notebooks, *ANSWERS],
+        cwd=project,
+        env={
+            **inherited,
+            "DAGSTER_HOME": str(project / "home"),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "PYTHONPATH": str(project),
+            "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "200",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=800,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Host(project, done.stdout)
 
 
 def test_the_wheel_is_the_library_alone(wheel: Path):

@@ -1,18 +1,17 @@
 """Dagster as a user has it, started once: its pages in a real browser with the buttons
-of the README, the commands of the README and of the workflow for CI, runs that were
-killed before it started, and a run on a cluster that is cancelled.
+of the README, the command of the workflow for CI, a run that was killed before it
+started, and one that is cancelled.
 """
 
 import json
-import os
 import re
-import signal
 import sqlite3
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import dagster as dg
 import pytest
-from distributed import Client
 from playwright.sync_api import expect
 
 from experiment_pipeline.tracking.database.connection import FILE, VARIABLE
@@ -20,8 +19,10 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi, watched_page
 from experiment_pipeline_tests.end_to_end.project import Project
-from experiment_pipeline_tests.ports import wait_until
-from experiment_pipeline_tests.stages.search.dask.dask_processes import DaskProcesses
+from experiment_pipeline_tests.orchestration.test_executor import (
+    killed_process,
+    started_run,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -32,55 +33,32 @@ STRICT = "strict"  # by a command; nothing is good enough for it
 KEY = "lightgbm__num_leaves=7"
 LINEAR = {"algorithm": "linear"}
 TWO = [LINEAR, {"algorithm": "dummy"}]
-KILLED, WAITING = "killed", "waiting"
 CANCELLED, FITS = "cancelled", 5
 CUT_SHORT = (
     rf"the search was cancelled after (\d+) of {FITS + 1} configurations; "
     "the next run reuses what is stored"
 )
-# Preparation waits, so that a run can be killed at work; so do all fits but the first
-# two of the run that is cancelled.
+# All fits but the first two of the run that is cancelled wait.
 MODULE = "waiting"
 WAITING_CODE = """\
-import os, pathlib, time
+import pathlib, time
 
 from sklearn.linear_model import LogisticRegression
 
-HERE = pathlib.Path(__file__).parent
-
-def wait(frame):
-    (HERE / f"{os.getpid()}.at_work").touch()
-    time.sleep(600)
-    return frame
+GO_ON = pathlib.Path(__file__).with_name("go_on")
 
 class Waits(LogisticRegression):
     def fit(self, X, y, sample_weight=None):
-        while self.C > 2:
+        while self.C > 2 and not GO_ON.exists():
             time.sleep(0.1)
         return super().fit(X, y, sample_weight)
 """
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The folder of the project, with its module."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / f"{MODULE}.py").write_text(WAITING_CODE)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def dask(tmp_path_factory, folder):
-    """A scheduler and a worker of two threads, which knows the project's module."""
-    with DaskProcesses(tmp_path_factory.mktemp("dask")) as running:
-        running.start_scheduler()
-        running.start_worker(threads=2, environment={"PYTHONPATH": str(folder)})
-        yield running
-
-
-@pytest.fixture(scope="module")
-def project(folder, dask):
-    project = Project(folder)
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"))
+    (project.folder / f"{MODULE}.py").write_text(WAITING_CODE)
     settings = (project.folder / "dagster.yaml").read_text()
     quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
     # One run that is killed fills the queue, as two would.
@@ -89,19 +67,16 @@ def project(folder, dask):
     (project.folder / "dagster.yaml").write_text(quick)
     project.leave_out_the_fresh_process()
     scenario.write_csv(project.folder / "visits.csv")
-    never = {"preparation": {**scenario.PREPARATION, "function": f"{MODULE}:wait"}}
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
     waits = {
         "algorithm": f"{MODULE}.Waits",
         "hyperparameters": {"C": [float(one) for one in range(1, FITS + 1)]},
     }
-    on_cluster = {"search": [LINEAR, waits], "engine": {"dask": dask.address}}
     for name, changed in {
         BY_JOB: {},
         BY_GRAPH: {"search": TWO},
         STRICT: {"search": [LINEAR], "acceptance": gate},
-        **dict.fromkeys((KILLED, WAITING), never),
-        CANCELLED: on_cluster,
+        CANCELLED: {"search": [LINEAR, waits], "workers": 2},
     }.items():
         project.add_experiment(name, scenario.spec_mapping(**changed), scenario.SCHEMA)
     return project
@@ -109,14 +84,11 @@ def project(folder, dask):
 
 @pytest.fixture(scope="module")
 def killed(project):
-    """A run of the command line, which fills the queue and is killed with -9."""
-    process = project.start(*project.execute_command(KILLED))
-    try:
-        wait_until(lambda: at_work(project), 300)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    return process
+    """The id of a run that fills the queue, and whose process was killed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.folder)
+        with dg.DagsterInstance.from_config(str(project.folder)) as instance:
+            return started_run(instance, killed_process()).run_id
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +128,6 @@ def rerun(project, done):
         del project.env["PYTHONPROFILEIMPORTTIME"]
 
 
-def at_work(project) -> set[int]:
-    """Processes whose run has come to the preparation of its table."""
-    return {int(path.stem) for path in project.folder.glob("*.at_work")}
-
-
 def recorded(project, *columns: str) -> list[tuple[str, ...]]:
     """These columns of every run in the metadata database."""
     with closing(sqlite3.connect(project.folder / ".dagster_home" / FILE)) as database:
@@ -192,22 +159,47 @@ def metadata_of(browser, stage, experiment=BY_JOB):
     return page
 
 
-def test_a_killed_run_frees_its_place(ui, killed):
-    """A killed run fills the queue; it fails, and says which process has gone; the next
-    run starts.
+@pytest.fixture(scope="module")
+def midway(ui, killed):
+    """A run that was launched while the queue was full: some of its configurations are
+    stored, the others fit or wait.
     """
-    run = ui.launch(WAITING)
-    ((failed, _),) = ui.history(KILLED).items()
-    ui.wait_until(lambda: ui.status(failed) == "FAILURE", 300, "the killed run fails")
-    (said,) = [e for e in ui.log(failed) if e["__typename"] == "RunFailureEvent"]
-    assert f"process {killed.pid}" in said["message"]
-    ui.wait_until(lambda: len(at_work(ui.project)) == 2, 300, "the next is at work")
-    assert dict(recorded(ui.project, "experiment", "status")) == {
-        KILLED: "killed",
-        WAITING: "running",
+    run = ui.launch(CANCELLED)
+    ui.wait_until(lambda: len(trained(ui)) >= 2, 600, "some are stored", 0.3)
+    return run
+
+
+def trained(ui) -> set[str | None]:
+    """The configurations of the run to cancel that are trained."""
+    return {
+        event.partition for event in ui.materializations(CANCELLED, "trained_model")
     }
-    ui.terminate(run)
-    ui.wait_until(lambda: ui.status(run) == "CANCELED", 300, "the next run has ended")
+
+
+def test_a_killed_run_frees_its_place(ui, killed, midway):
+    """A killed run fills the queue; it fails, and says that its process has gone; the
+    next run starts.
+    """
+    assert ui.status(killed) == "FAILURE"
+    (said,) = [e for e in ui.log(killed) if e["__typename"] == "RunFailureEvent"]
+    assert "is gone; it was killed" in said["message"]
+    assert recorded(ui.project, "experiment", "status") == [(CANCELLED, "running")]
+
+
+def test_cancelling_takes_back_what_waits_and_loses_nothing(ui, project, midway):
+    """The run ends with a sentence on how far it came; what was trained is stored."""
+    ui.terminate(midway)
+    time.sleep(5)  # until the interruption has arrived: what fits ends by itself
+    (project.folder / "go_on").touch()
+    ui.wait_until(lambda: ui.status(midway) == "CANCELED", 300, "the run has ended")
+    done = trained(ui)
+    assert len(done) < FITS + 1
+    errors = [event["error"] for event in ui.log(midway) if event.get("error")]
+    counted = {re.search(CUT_SHORT, error["message"])[1] for error in errors}
+    assert counted == {str(len(done))}
+    # A run reuses what is stored whole: that is told by the result, which comes last.
+    results = project.folder.rglob(f"{CANCELLED}/trained_model/*/result.json")
+    assert len([*results]) == len(done)
 
 
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
@@ -371,42 +363,3 @@ def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
         browser.page.goto(report.as_uri())
     assert (browser.dialogs, browser.errors) == ([], [])
     assert browser.outside == []
-
-
-def test_cancelling_takes_back_what_waits_and_loses_nothing(
-    ui, project, dask, launched
-):
-    """In seconds, with a sentence on how far it came; what was trained is stored."""
-    run = ui.launch(CANCELLED)
-    with Client(dask.address, set_as_default=False) as client:
-
-        def partitions() -> set[str | None]:
-            return {
-                event.partition
-                for event in ui.materializations(CANCELLED, "trained_model")
-            }
-
-        def is_midway() -> bool:
-            (at_work,) = client.processing().values()
-            return len(partitions()) >= 2 and len(at_work) >= 2
-
-        def tasks() -> int:
-            return client.run_on_scheduler(
-                lambda dask_scheduler: len(dask_scheduler.tasks)
-            )
-
-        ui.wait_until(
-            is_midway, 600, "some configurations are stored, and both threads fit", 0.3
-        )
-        ui.terminate(run)
-        ui.wait_until(lambda: tasks() == 0, 300, "the scheduler knows no task any more")
-    ui.wait_until(lambda: ui.status(run) == "CANCELED", 300, "the run has ended")
-    done = partitions()
-    errors = [event["error"] for event in ui.log(run) if event.get("error")]
-    counted = {re.search(CUT_SHORT, error["message"])[1] for error in errors}
-    assert counted == {str(len(done))}
-    assert not list(project.folder.rglob(f"{CANCELLED}/shared/*/*.npy"))
-    # A run reuses what is stored whole: that is told by the result, which comes last.
-    assert len(
-        [*project.folder.rglob(f"{CANCELLED}/trained_model/*/result.json")]
-    ) == len(done)

@@ -77,11 +77,15 @@ def sample() -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-@pytest.mark.parametrize("rows", [3, 0])
-@pytest.mark.parametrize("kind", COLUMNS)
-def test_a_column_comes_back_as_it_went(kind: str, rows: int):
-    """Values, missing values and type of a column survive, and so does its digest."""
-    frame = one_column(COLUMNS[kind]).iloc[:rows]
+@pytest.mark.parametrize(
+    "frame",
+    [sample(), sample().iloc[:0], pd.DataFrame(index=ROWS)],
+    ids=["rows", "no row", "no column"],
+)
+def test_a_table_comes_back_as_it_went(frame: pd.DataFrame):
+    """Names, values, missing values, types and row numbers survive, and so does the
+    digest.
+    """
     content = to_parquet(frame)
     back = from_parquet(content)
     pd.testing.assert_frame_equal(frame, back)
@@ -116,40 +120,22 @@ def test_what_is_said_of_a_table_goes_with_it():
         from_parquet(to_parquet(told.table), Told)
 
 
-@pytest.mark.parametrize("rows", [0, 3])
-def test_a_table_without_columns_keeps_its_rows(rows: int):
-    """Row numbers survive when no column is left."""
-    frame = pd.DataFrame(index=ROWS[:rows])
-    pd.testing.assert_index_equal(frame.index, from_parquet(to_parquet(frame)).index)
-
-
-MIXED, UNKNOWN, NAMES = (
-    (
-        [1, "a", None],
-        [1, 2.5, None],
-        [True, 2, None],
-        [{"a": 1}, None, {"b": 2}],
-        ["\ud800", None, "a"],
-        [2**70, None, 1],
-        [decimal.Decimal("1.10"), None, decimal.Decimal(2)],  # would become 2.00
-    ),
-    (np.array([1j, 2, 3]), pd.arrays.SparseArray([1.0, np.nan, 2.0])),
-    (["a", "a"], ["a", 1]),
-)
+def mixed(*cells: object) -> pd.DataFrame:
+    """A column of objects."""
+    return one_column(pd.Series(cells, ROWS, object))
 
 
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        *(
-            (one_column(pd.Series(one, ROWS, object)), "'x'.*its cells")
-            for one in MIXED
-        ),
-        *((one_column(one), r"'x'.*type (complex|Sparse)") for one in UNKNOWN),
-        *(
-            (pd.DataFrame([[1, 2]] * 3, ROWS, names), "its name|the same name")
-            for names in NAMES
-        ),
+        (mixed(1, "a", None), "'x'.*its cells"),
+        (mixed(True, 2, None), "'x'.*its cells"),
+        (mixed("\ud800", None, "a"), "'x'.*its cells"),
+        # The second would become 2.00.
+        (mixed(decimal.Decimal("1.10"), None, decimal.Decimal(2)), "'x'.*its cells"),
+        (one_column(np.array([1j, 2, 3])), r"'x'.*type complex"),
+        (pd.DataFrame([[1, 2]] * 3, ROWS, ["a", "a"]), "the same name"),
+        (pd.DataFrame([[1, 2]] * 3, ROWS, ["a", 1]), "its name"),
     ],
 )
 def test_what_would_change_is_refused_by_name(frame: pd.DataFrame, message: str):
@@ -161,8 +147,9 @@ def test_what_would_change_is_refused_by_name(frame: pd.DataFrame, message: str)
 
 
 @pytest.mark.usefixtures("storage")
-@pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("index", [ROWS, pd.RangeIndex(3, name="row_number")])
+@pytest.mark.parametrize(
+    ("index", "whole"), [(ROWS, True), (pd.RangeIndex(3, name="row_number"), False)]
+)
 def test_a_column_may_be_called_as_the_index_is(
     index: pd.Index, whole: bool, monkeypatch
 ):
