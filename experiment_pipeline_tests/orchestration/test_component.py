@@ -62,7 +62,6 @@ def instead(right: str, wrong: str) -> str:
 
 DATA = "data/visits.csv"
 GUIDE = (Path(__file__).parents[2] / "docs/guides/own_project.md").read_text()
-RANGE = "{low: -7, high: 31}\n      method: random\n      draws: 40"
 IMPUTER = "sklearn.impute:SimpleImputer"
 WRONG = [
     (
@@ -72,29 +71,14 @@ WRONG = [
     ),
     (instead("binary", "binry"), "6: task: 'binry' should", "did you mean 'binary'?"),
     (instead("num_leaves", "num_leavs"), "11: configuration lightgbm", "'num_leaves'"),
+    # Whichever value it is, by the library's own limits.
+    (instead("31", "-7"), "11: configuration light", "fix: write a number from 2 to"),
     (instead("lightgbm", "sklearn.svm.SVX"), "9: algorithm sklearn.svm.SVX", "no SVX"),
-    (instead("roc_auc", "auc"), "7: metric: 'auc' is not a metric", "allowed: roc_auc"),
     (instead(".Experiment", ".Experimnt"), "1: type: there is no", "experiment is"),
     (
         instead("experiment_p", "experimnt_p"),
         "1: type: there is no",
         "install the package",
-    ),
-    # What the analysis does not know.
-    (
-        also("analysis: {accept: {outlier: rare}}"),
-        "12: analysis.",
-        "did you mean 'outliers'?",
-    ),
-    (
-        also("features: sklearn.decomposition:PCAA"),
-        "12: features: ",
-        "did you mean 'PCA'?",
-    ),
-    (
-        also("features: {transformer: 'builtins:dict'}"),
-        "12: features: ",
-        "name a transformer's",
     ),
     (
         also(f"features: {{transformer: {IMPUTER}, arguments: {{f: 1}}}}"),
@@ -106,47 +90,19 @@ WRONG = [
     (also("owners: [ml]"), "12: owners: ", ""),
     (also("tags: {tier: a b}"), "12: tags: ", ""),
     (also("freshness: {fail_after: 5 s}"), "12: freshness: ", ""),
-    (
-        also("freshness: {warn_after: 7 days, fail_after: 7 days}"),
-        "12: freshness: ",
-        "",
-    ),
     # Only names of variables that are set are filled in.
     (
         instead(DATA, "'{{ env.NO }}'"),
         "4: data: ",
         "the environment variable NO is not set",
     ),
-    (
-        instead(DATA, "\"{{ env('NO') }}\""),
-        "4: data: ",
-        "the environment variable NO is not set",
-    ),
-    (
-        instead(DATA, "'{{ env.HOME | x }}'"),
-        "4: data: '{{ env.HOME | x }}",
-        "is not a template",
-    ),
     # Dagster would fill these in; as texts they would be used in silence.
     (instead(DATA, "'{{ my_table }}'"), "4: data: '{{ my_table }}", "{{ env.NAME }}"),
-    (
-        instead(DATA, "'{{ context.project_root }}/x.csv'"),
-        "4: data: '{{ context.project_root }}/x.csv",
-        "is not a template",
-    ),
     (
         "template_vars_module: .vars\n" + instead("late", "'{{ label }}'"),
         "6: target: '{{ label }}",
         "is not a template",
     ),
-    # What would fail when it is fitted: whichever value it is, by the library's own
-    # limits.
-    (
-        instead("15, 31", "15, -7"),
-        "11: configuration light",
-        "is -7 fix: write a number from 2 to",
-    ),
-    (instead("[15, 31]", RANGE), "11: configuration light", "write a number from"),
 ]
 
 
@@ -281,10 +237,6 @@ def test_every_key_is_published_and_the_spec_judges():
 
 BROKEN = {
     "a wrong key": (YAML.replace("target", "targt"), "defs.yaml:5: targt: unknown key"),
-    "a wrong type": (
-        YAML.replace(".Experiment", ".Experimnt"),
-        "defs.yaml:1: type: there is no",
-    ),
     "another encoding": (YAML.encode("utf-16"), "defs.yaml:1: is not YAML in UTF-8"),
 }
 
@@ -400,23 +352,10 @@ def test_a_table_that_is_not_there_is_for_the_run_to_say(sound, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_that_checks_says_the_line(tmp_path):
-    """It ends with 1; in place of a stack there is file and line, in Dagster's words,
-    too.
-    """
+def test_the_command_of_the_guide_says_the_line(tmp_path):
+    """It ends with 1, and with file and line in place of a stack."""
     project = Project(tmp_path)
-    path = project.add_experiment(
-        "visits", {"target": "late", "taks": "binary"}, SCHEMA
-    )
-    checked = project.run("dg", "check", "defs")
-    assert checked.returncode == 1
-    assert "pydantic" not in checked.stdout
-    assert "Traceback" not in checked.stdout
-    assert f"{path}:4 - " in checked.stdout
-    assert "('taks' was unexpected)" in checked.stdout
-
-    # As the guide says, because Dagster's own check of YAML ends in its traceback.
-    number = len(path.read_text().splitlines()) + 1
+    path = project.add_experiment("visits", {"target": "late"}, SCHEMA)
     with path.open("a") as file:
         file.write("  metric: [rmse\n  gates: {}\n")
     command = next(
@@ -426,6 +365,6 @@ def test_the_command_that_checks_says_the_line(tmp_path):
     assert checked.returncode == 1
     said = checked.stdout.splitlines()
     (first,) = [line for line in said if "is not YAML" in line]
-    assert re.search(rf"{path.name}:{number}: is not YAML: this \[ is not", first)
+    assert re.search(rf"{path.name}:4: is not YAML: this \[ is not", first)
     assert len(said) < 40
     assert not any("yaml/parser.py" in line for line in said)
