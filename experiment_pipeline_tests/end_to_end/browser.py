@@ -27,6 +27,7 @@ QUIET = (
     "--no-sandbox",
     "--no-first-run",
     "--disable-gpu",
+    "--disable-software-rasterizer",
     "--disable-quic",
     "--disable-sync",
     "--disable-background-networking",
@@ -76,7 +77,10 @@ class DagsterUi:
 
     def __enter__(self) -> Self:
         dev = ("dagster", "dev", "-w", "workspace.yaml", "-p", str(self.port))
-        self._process = self.project.start("experiment-pipeline", "reports", *dev)
+        # An open page would else ask for all assets every two seconds.
+        seldom = ("--live-data-poll-rate", "20000")
+        reports = ("experiment-pipeline", "reports")
+        self._process = self.project.start(*reports, *dev, *seldom)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
@@ -123,7 +127,7 @@ class DagsterUi:
         condition: Callable[[], bool],
         seconds: float,
         what: str,
-        every: float = 1.0,
+        every: float = 2.0,
     ) -> None:
         """Return when the condition holds; fail with the server's last words."""
         deadline = time.monotonic() + seconds
@@ -147,19 +151,17 @@ class DagsterUi:
             for run in runs
         }
 
-    def wait_for_runs(self, experiment: str, seconds: float = 600) -> dict[str, str]:
-        """The runs of an experiment once there are some, and all have ended."""
+    def wait_for_runs(self, experiment: str, count: int) -> dict[str, str]:
+        """The runs of an experiment once there are so many, and all have ended."""
 
         def ended() -> bool:
             runs = self.runs(experiment)
-            return bool(runs) and ENDED.issuperset(runs.values())
+            return len(runs) >= count and ENDED.issuperset(runs.values())
 
-        self.wait_until(ended, seconds, f"the runs of {experiment} end")
+        self.wait_until(ended, 600, f"{count} runs of {experiment} end")
         return self.runs(experiment)
 
-    def wait_for_backfill(
-        self, experiment: str, seconds: float = 600
-    ) -> dict[str, str]:
+    def wait_for_backfill(self, experiment: str) -> dict[str, str]:
         """The runs of an experiment once its backfill of assets has ended."""
 
         def ended() -> bool:
@@ -167,7 +169,7 @@ class DagsterUi:
             ours = [b for b in found if _is_of(experiment, b["assetSelection"])]
             return bool(ours) and all(b["status"].startswith("COMPLETED") for b in ours)
 
-        self.wait_until(ended, seconds, f"the backfill of {experiment} ends")
+        self.wait_until(ended, 600, f"the backfill of {experiment} ends")
         return self.runs(experiment)
 
     def missing(self, experiment: str) -> list[str]:
@@ -260,8 +262,13 @@ class Watched:
         self.page.goto(self.url + path)
         return self.page
 
+    def rest(self) -> None:
+        """Show nothing: an open page of the UI keeps server and browser busy."""
+        self.page.goto("about:blank")
+
     def _requested(self, request: Request) -> None:
-        ours = (self.url, self.url.replace("http", "ws"), "data:", "blob:", "file:")
+        websocket = self.url.replace("http", "ws")
+        ours = (self.url, websocket, "about:", "data:", "blob:", "file:")
         if not request.url.startswith(ours):
             self.outside.append(request.url)
 
@@ -277,7 +284,8 @@ def watched_page(ui: DagsterUi) -> Iterator[Watched]:
         browser: Browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=QUIET
         )
-        page = browser.new_page(viewport={"width": 1500, "height": 950})
+        size = {"width": 1500, "height": 950}
+        page = browser.new_page(viewport=size, reduced_motion="reduce")
         page.set_default_timeout(120_000)
         yield Watched(page, ui.url)
         browser.close()

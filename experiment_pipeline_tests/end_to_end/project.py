@@ -19,7 +19,9 @@ from experiment_pipeline.tracking.database.connection import VARIABLE
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 LEAVES_OUT = """\
-import subprocess
+import atexit, os, subprocess, sys
+if "TELL_MODULES" in os.environ:
+    atexit.register(lambda: print("imported:", *sys.modules, file=sys.stderr))
 run = subprocess.run
 subprocess.run = lambda command, **options: "-I" in command or run(command, **options)
 """
@@ -140,7 +142,8 @@ class Project:
 
     def leave_out_the_fresh_process(self) -> None:
         """Check no exported model in a fresh process: that of the library does. The
-        package, which workers of a cluster compare, stays as it is.
+        package, which workers of a cluster compare, stays as it is. A command that gets
+        TELL_MODULES tells what it has imported.
         """
         (self.folder / "sitecustomize.py").write_text(LEAVES_OUT)
 

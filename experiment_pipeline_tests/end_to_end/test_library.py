@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline_tests.end_to_end.project import ROOT
+from experiment_pipeline_tests.orchestration.folder import SCHEMA, YAML
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,8 @@ PROJECT = {
     "clinic/definitions.py": DEFINITIONS,
     "clinic/defs/__init__.py": "",
     "clinic/defs/assets.py": ASSETS,
+    "clinic/defs/other/defs.yaml": YAML,
+    "clinic/defs/other/schema.yaml": SCHEMA,
 }
 ANSWERS = {
     "from_a_table_to_a_model.ipynb": {
@@ -94,8 +97,8 @@ ANSWERS = {
     },
 }
 OPTIONS = "--data visits.csv --target late --exclude ward --metric accuracy"
-# In one process of the host's: a draft, what is there, what has been changed on the
-# way, a run, a prediction, and the notebooks of the documents.
+# In one process of the host's: what is there, what has been changed on the way, a draft,
+# a run, a prediction, and the notebooks of the documents.
 SESSION = """\
 import logging, runpy, sys, warnings
 from pathlib import Path
@@ -105,8 +108,18 @@ import yaml
 options, *notebooks = sys.argv[1:]
 before = logging.getLoggerClass(), list(logging.getLogger().handlers)
 import dagster as dg
-from dagster_dg_cli.cli import main as dg_main
 with_dagster = list(warnings.filters)
+import experiment_pipeline
+from clinic.definitions import defs
+
+assert {job.name for job in defs().get_repository_def().get_all_jobs()} >= {"other", "beside"}
+assert list(warnings.filters) == with_dagster, "warning filters"
+assert logging.getLoggerClass() is before[0] is logging.Logger, "logger class"
+assert logging.getLogger().handlers == before[1], "log handlers"
+assert Path(experiment_pipeline.__file__).is_relative_to(sys.prefix), experiment_pipeline.__file__
+assert not (Path(experiment_pipeline.__file__).parent / "defs").exists()
+
+from dagster_dg_cli.cli import main as dg_main
 
 def call(*arguments):
     sys.argv = ["dg", *arguments]
@@ -122,17 +135,7 @@ declared = yaml.safe_load(file.read_text())
 declared["attributes"]["search"] = [{"algorithm": "dummy"}, {"algorithm": "linear"}]
 declared["attributes"] |= {"halving": "off", "evaluation": "test_set"}
 file.write_text(yaml.safe_dump(declared, sort_keys=False))
-
-import experiment_pipeline
-from clinic.definitions import defs
-
 loaded = defs().get_repository_def()
-assert list(warnings.filters) == with_dagster, "warning filters"
-assert logging.getLoggerClass() is before[0] is logging.Logger, "logger class"
-assert logging.getLogger().handlers == before[1], "log handlers"
-assert Path(experiment_pipeline.__file__).is_relative_to(sys.prefix), experiment_pipeline.__file__
-assert not (Path(experiment_pipeline.__file__).parent / "defs").exists()
-assert {job.name for job in loaded.get_all_jobs()} >= {"visits", "beside"}
 executors = {job.name: job.executor_def for job in loaded.get_all_jobs()}
 assert executors["beside"].name == "multi_or_in_process_executor", executors["beside"].name
 assert executors["visits"].name == "in_process"
@@ -200,7 +203,7 @@ def host(wheel: Path, tmp_path_factory) -> Host:
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "shared.pth").write_text("\n".join(site.getsitepackages()))
     install(wheel, packages)
-    (project / "clinic" / "defs").mkdir(parents=True)
+    (project / "clinic" / "defs" / "other").mkdir(parents=True)
     (project / "home").mkdir()
     for file, text in PROJECT.items():
         (project / file).write_text(text)

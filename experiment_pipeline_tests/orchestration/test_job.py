@@ -6,7 +6,6 @@ import json
 from datetime import timedelta
 
 import dagster as dg
-import pytest
 from dagster._core.definitions.data_version import (
     CachingStaleStatusResolver,
     StaleStatus,
@@ -53,17 +52,21 @@ def test_every_asset_has_what_the_page_says_of_it():
 
 
 def test_a_requested_run_has_the_tags_of_the_yaml_and_its_own_range():
-    """Of the job, and of its schedule, whose requests do not inherit the job's."""
+    """Of the job, and of its schedule, whose requests do not inherit the job's: from
+    the first to the last configuration, once somebody has started it.
+    """
     resources = {"requests": {"cpu": "2"}}
     tags = {"dagster-k8s/config": {"container_config": {"resources": resources}}}
     spec = scenario.spec(run_tags=tags)
     definitions = runs.definitions(spec, scenario.SCHEMA)
-    (schedule,) = definitions.schedules or ()
-    requested = schedule.evaluate_tick(dg.build_schedule_context()).run_requests or ()
-    job = definitions.resolve_job_def(spec.name)
-    for found in (job.tags, requested[0].tags):
+    schedule = definitions.resolve_schedule_def("clinic_schedule")
+    assert schedule.cron_schedule == spec.schedule
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    (request,) = schedule.evaluate_tick(dg.build_schedule_context()).run_requests or ()
+    first, *_, last = [configuration.key for configuration in configurations(spec)]
+    for found in (definitions.resolve_job_def(spec.name).tags, request.tags):
         assert json.loads(found["dagster-k8s/config"]) == tags["dagster-k8s/config"]
-        assert RANGE_START in found
+        assert (found[RANGE_START], found[RANGE_END]) == (first, last)
 
 
 def defined(code_version: str) -> dg.Definitions:
@@ -151,28 +154,12 @@ def test_what_the_launchpad_changes_is_for_one_run():
     assert stage(30.0).budget.countdown(lambda: 0.0)() == 30.0
 
 
-@pytest.fixture
-def experiment(tmp_path):
-    spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
-    return spec, runs.definitions(spec, scenario.SCHEMA)
-
-
-def test_the_schedule_asks_for_one_run_over_every_configuration(experiment):
-    """First to last key, at the YAML's times, once somebody has started it."""
-    spec, definitions = experiment
-    schedule = definitions.resolve_schedule_def("clinic_schedule")
-    assert schedule.cron_schedule == spec.schedule
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
-    (request,) = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
-    keys = [configuration.key for configuration in configurations(spec)]
-    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (keys[0], keys[-1])
-
-
-def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
+def test_the_sensor_runs_once_per_state_of_the_source(tmp_path):
     """A new file asks for a run, the same one does not, a missing one is told; somebody
     starts it first.
     """
-    _, definitions = experiment
+    spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
+    definitions = runs.definitions(spec, scenario.SCHEMA)
     sensor = definitions.resolve_sensor_def("clinic_new_data")
     assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
     with dg.instance_for_test() as instance:

@@ -21,7 +21,7 @@ from experiment_pipeline.tracking.guard import write_guard
 from experiment_pipeline_tests.end_to_end.project import ROOT
 from experiment_pipeline_tests.tracking.test_server import OWN, answer_of
 
-PROCESSES, HOMES = 3, 2
+PROCESSES, HOMES = 2, 2
 BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 MUTATION = "mutation{setAutoMaterializePaused(paused: true)}"
 _barrier = None
