@@ -103,12 +103,6 @@ def test_every_engine_of_the_page_is_one_that_a_yaml_may_say():
         )
 
 
-def test_the_page_names_every_file():
-    """Each file of this folder but the page itself is linked or named."""
-    page = (FOLDER / "README.md").read_text()
-    assert [p.name for p in FILES if p.name != "README.md" and p.stem not in page] == []
-
-
 def test_each_fault_of_the_page_is_tested_and_each_test_is_on_the_page():
     """Every row of the table ends with tests that exist; none of test_faults.py is left
     out.
@@ -214,14 +208,3 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster):
         assert any(secret == one or secret.startswith(f"{one}-") for one in made), (
             secret
         )
-
-
-def test_dagsters_instance_is_one_that_dagster_reads(tmp_path, monkeypatch):
-    """ssh/dagster.yaml has no key that Dagster refuses."""
-    from dagster._core.instance.config import dagster_instance_config
-
-    monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql+psycopg2://user@host/name")
-    config, _ = dagster_instance_config(str(FOLDER / "ssh"))
-    assert config["storage"]["postgres"] == {
-        "postgres_url": {"env": "DAGSTER_POSTGRES_URL"}
-    }

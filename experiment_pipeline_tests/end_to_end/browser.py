@@ -45,9 +45,6 @@ TERMINATE = """mutation($run: String!){terminateRun(runId: $run,
 STATUS = """query($run: ID!){runOrError(runId: $run){... on Run{status}}}"""
 LOGS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{events{
   __typename ... on MessageEvent{message} ... on ErrorEvent{error{message stack}}}}}}"""
-HISTORY = """query($job: String!){pipelineOrError(params: {pipelineName: $job,
-  repositoryName: "__repository__", repositoryLocationName: "experiment_pipeline"}){
-  ... on Pipeline{runs(limit: 50){runId tags{key value}}}}}"""
 BACKFILLS = """{partitionBackfillsOrError{... on PartitionBackfills{results{
   status assetSelection{path}}}}}"""
 NODES = """{assetNodes{assetKey{path} isPartitioned
@@ -142,14 +139,6 @@ class DagsterUi:
         found = self.ask(RUNS)["runsOrError"]["results"]
         ours = (run for run in found if _is_of(experiment, run["assetSelection"]))
         return {run["runId"]: run["status"] for run in ours}
-
-    def history(self, job: str) -> dict[str, dict[str, str]]:
-        """Run → its tags, of all runs that the page of a job lists."""
-        runs = self.ask(HISTORY, job=job)["pipelineOrError"]["runs"]
-        return {
-            run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]}
-            for run in runs
-        }
 
     def wait_for_runs(self, experiment: str, count: int) -> dict[str, str]:
         """The runs of an experiment once there are so many, and all have ended."""

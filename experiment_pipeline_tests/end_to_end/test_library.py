@@ -112,7 +112,7 @@ with_dagster = list(warnings.filters)
 import experiment_pipeline
 from clinic.definitions import defs
 
-assert {job.name for job in defs().get_repository_def().get_all_jobs()} >= {"other", "beside"}
+assert {job.name for job in defs().jobs} >= {"other", "beside"}
 assert list(warnings.filters) == with_dagster, "warning filters"
 assert logging.getLoggerClass() is before[0] is logging.Logger, "logger class"
 assert logging.getLogger().handlers == before[1], "log handlers"

@@ -36,10 +36,7 @@ from experiment_pipeline_tests.tracking.history import write_run
 
 SHOWN = ("experiment", "decision", "version")
 RUN = "run-1"
-DG, TARGET = (
-    '[tool.dg.project]\nroot_module = "clinic"\n',
-    "code_location_target_module",
-)
+DG = '[tool.dg.project]\nroot_module = "clinic"\n'
 
 pytestmark = pytest.mark.usefixtures("storage")
 
@@ -277,10 +274,6 @@ def test_other_runs_are_left_alone(instance, what: str):
         (
             {"dg.toml": '[project]\nroot_module = "clinic"\n'},
             ("folder", "clinic.definitions"),
-        ),
-        (
-            {"pyproject.toml": f'{DG}{TARGET} = "clinic.all"\n'},
-            ("folder", "clinic.all"),
         ),
         ({"pyproject.toml": "[tool"}, None),
         ({}, None),
