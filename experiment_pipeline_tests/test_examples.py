@@ -48,17 +48,15 @@ def test_partitions_as_configurations_in_plain_dagster(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("storage", "quick")
 def test_the_first_ten_minutes_in_a_notebook(tmp_path):
-    """Each cell of the page runs as it stands, but for the seconds."""
+    """Each cell of the page runs as it stands, but for columns, seconds and folds."""
     page = (DOCS / "start" / "notebook.md").read_text(encoding="utf-8")
     cells = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(cells) == 5
     names: dict = {}
     for cell in cells:
-        quick = re.sub(r"(seconds[=(])\d+", r"\g<1>1", cell)
-        few = quick.replace(
-            "(as_frame=True).frame", "(as_frame=True).frame.iloc[:, 22:]"
-        )
-        exec(few, names)
+        quick = re.sub(r"seconds([=(])\d+", r"seconds\g<1>1", cell)
+        once = quick.replace("seconds=1)", "seconds=1, evaluation='test_set')")
+        exec(once.replace("True).frame", "True).frame.iloc[:, 3::3]"), names)
     assert names["biopsies"].accepted
     assert names["found"].leaderboard["rank"].notna().any()
     assert (tmp_path / "experiment_pipeline/defs/biopsies/defs.yaml").exists()
@@ -106,14 +104,16 @@ def test_the_guides_show_search_entries_that_are_read():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("storage", "quick")
-def test_a_scripted_agent_explores_a_table(tmp_path, monkeypatch, capsys):
+def test_a_scripted_agent_explores_a_table(tmp_path, monkeypatch, capfd):
     """It looks, proposes twice, is told whether either is better, and has 48 left."""
     laboratories.declare(tmp_path, "")
+    with (tmp_path / "defs" / "made" / "defs.yaml").open("a") as file:
+        file.write("  evaluation: test_set\n")
     script = str(EXAMPLES / "agent_session.py")
     monkeypatch.setattr("sys.argv", [script, "made"])
     runpy.run_path(script, run_name="__main__")
-    printed = capsys.readouterr().out
-    assert '"validation": 120' in printed
+    printed = capfd.readouterr().out
+    assert '"validation": 129' in printed
     assert printed.count("->") == 2
     assert "'explorations': 48" in printed
 
