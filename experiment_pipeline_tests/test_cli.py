@@ -357,6 +357,14 @@ def test_every_command_answers_programs():
     assert without == {"json-schema", "lab", "reports"}
 
 
+def test_the_json_schemas_describe_both_files():
+    """Each as JSON, with the key that its file must have."""
+    for name, key in (("defs.yaml", "attributes"), ("schema.yaml", "columns")):
+        result = command("json-schema", name)
+        assert result.exit_code == 0
+        assert key in json.loads(result.output)["required"]
+
+
 def test_the_list_of_commands_has_whole_sentences():
     """None is cut at the width of a console."""
     output = command("--help", terminal_width=80).output
