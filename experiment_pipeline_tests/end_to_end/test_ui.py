@@ -239,7 +239,7 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     record = (refused.reports / "decision_record.md").read_text()
     assert "Not accepted: 1 of " in record
     assert refused.summary.read_text() == record
-    (run_id,) = ui.runs(STRICT)
+    run_id = dict(recorded(ui.project, "experiment", "run_id"))[STRICT]
     page = browser.go(f"/locations/experiment_pipeline/jobs/{STRICT}/runs")
     expect(page.get_by_text(run_id[:8]).first).to_be_visible()
     browser.page.set_viewport_size({"width": 1500, "height": 1300})
