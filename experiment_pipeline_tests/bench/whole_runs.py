@@ -80,11 +80,12 @@ def _run(name: str) -> list[Measured]:
         began = time.perf_counter()
         run = ep.run(table, "target", name=name, progress=False)
         seconds = time.perf_counter() - began
+        facts = run.facts
     budget = run.named.spec.budget.seconds or 0.0
     size = f"{name}, {len(table):,} x {table.shape[1] - 1}, {budget:g} s"
-    compared = run.facts["trained"] + run.facts["stopped_early"]
+    compared = facts["trained"] + facts["stopped_early"]
     share = seconds / budget
     return [
         Measured(f"{size}: the whole run ÷ the budget", share, "x", MOST_SHARE),
-        Measured(f"{size}: compared of {run.facts['declared']}", compared, ""),
+        Measured(f"{size}: compared of {facts['declared']}", compared, ""),
     ]
