@@ -127,6 +127,7 @@ def test_agents_at_the_same_time_never_exceed_the_budget(tmp_path):
     one that was killed counts with all its seconds, one that ended with its own.
     """
     laboratory, proposal = with_proposal(tmp_path, "explorations: 4, seconds: 100")
+    assert "Nothing was explored yet." in render(page.page(laboratory))
     with ThreadPoolExecutor(12) as agents:
         made = [
             *filter(None, agents.map(partial(claimed, laboratory), [proposal] * 12))

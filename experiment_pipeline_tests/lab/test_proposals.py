@@ -64,6 +64,7 @@ REFUSED = {
     "os": {"search": [{"algorithm": "os.system"}]},
     "notebook": {"search": [{"algorithm": "__main__.Mine"}]},
     "function": {"preparation": {"function": "os:system"}},
+    "types": {"preparation": {"function": "os:system", "types": {}}},
     "transformer map": {"features": {"transformer": "shutil:rmtree"}},
     "nested": _search(hyperparameters={"estimator": "sklearn.svm.SVR(C=2)"}),
     "nested function": _search(hyperparameters={
