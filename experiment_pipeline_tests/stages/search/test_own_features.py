@@ -43,6 +43,10 @@ MAKES = {
         mean=X["carrier"].map(means).astype("float64")
     ),
     "510 rows became a DataFrame of (509, 5)": lambda X, _: X.iloc[1:],
+    "its column names are not distinct texts": lambda X, _: X.rename(
+        columns={"spread": 1}
+    ),
+    "every value is missing in 'spread'": lambda X, _: X.assign(spread=np.nan),
     "it returns 'late', a column that is": lambda X, _: X.rename(
         columns={"spread": "late"}
     ),

@@ -153,6 +153,20 @@ def test_rungs_of_few_rows_or_that_stop_nobody_are_left_out(
     assert all(re.fullmatch(note, text) for text in steps.notes)
 
 
+@pytest.mark.parametrize(
+    ("smallest", "places", "first"),
+    [(0.7, 25, 0.7), (0.7, 12, 0.7 / 4), (0.6, 25, 0.6 / 4)],
+)
+def test_a_budget_keeps_a_first_rung_whose_rows_suffice(smallest, places, first):
+    """With 2,000 rows and room for 20 fits; else it begins on fewer rows."""
+    spec = experiment(halving={"fractions": [smallest, 1.0], "keep": 0.4})
+    sets = sets_of(spec)
+    rung, *_ = ladder(
+        100, sets, spec, lambda part: places * 3000 / len(part.train)
+    ).rungs
+    assert rung.fraction == pytest.approx(first)
+
+
 def test_a_rare_class_has_fewer_rungs():
     """A rung with fewer than twenty rows of a class is left out."""
     frame = rows()
