@@ -286,11 +286,35 @@ def test_few_private_names_of_dagster_are_imported():
     assert_few(private, MOST_PRIVATE_NAMES, "is private: use what Dagster exports")
 
 
+def test_text_takes_the_level_of_confidence_from_the_interval():
+    """The level is a constant: no text outside docstrings repeats it as "95 %"."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    repeated = list[str]()
+    for module in MODULES:
+        docstrings = {
+            id(node.body[0].value)
+            for node in nodes(documented, module)
+            if ast.get_docstring(node)
+        }
+        repeated += [
+            f"{module}:{constant.lineno}"
+            for constant in nodes(ast.Constant, module)
+            if isinstance(constant.value, str)
+            and id(constant) not in docstrings
+            and "95 %" in constant.value
+        ]
+    assert repeated == []
+
+
 @pytest.mark.parametrize(
     ("does", "home"),
     [
         (lambda module: foreign(module, {"hashlib"}), "table.digests"),
         (lambda module: "get_close_matches" in text(module), "errors"),
+        (
+            lambda module: any(map(asks_for_a_dtype, ast.walk(tree(module)))),
+            "table.kinds",
+        ),
         # pandas drops `attrs` when it likes: facts about a table travel as frozen
         # dataclasses.
         (
@@ -303,6 +327,7 @@ def test_few_private_names_of_dagster_are_imported():
     ids=[
         "to hash",
         "to find close names",
+        "to tell kinds of columns",
         "to read DataFrame.attrs",
     ],
 )
@@ -387,6 +412,30 @@ def assert_few(found: Collection[str], most: int, what: str) -> None:
     """Fail with every culprit, and what to do, where there are more than are known."""
     said = "\n".join(f"{culprit} {what}" for culprit in sorted(found))
     assert len(found) <= most, f"{len(found)}, at most {most}:\n{said}"
+
+
+def asks_for_a_dtype(node: ast.AST) -> bool:
+    """Whether a node asks what a dtype is; to compare the types of two columns asks
+    nothing.
+    """
+    if isinstance(node, ast.Attribute):
+        of_a_dtype = (
+            isinstance(node.value, ast.Attribute) and node.value.attr == "dtype"
+        )
+        asks = bool(re.fullmatch(r"is_\w+_dtype|select_dtypes", node.attr))
+        return asks or (of_a_dtype and node.attr == "kind")
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id == "isinstance" and bool(
+            re.search(r"\bpd\.\w+Dtype", ast.unparse(node))
+        )
+    if isinstance(node, ast.Compare):
+        sides = {
+            isinstance(s, ast.Attribute) and s.attr
+            for s in (node.left, *node.comparators)
+        }
+        absent = any(ast.unparse(side) == "None" for side in node.comparators)
+        return "dtype" in sides and not absent and not sides <= {"dtype", "type"}
+    return False
 
 
 def public_names(module: str) -> Iterator[tuple[str, ast.stmt]]:

@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,13 +15,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiment_pipeline.intake.raw_table import parse
+from experiment_pipeline.experiment.flow import prepared_rows
+from experiment_pipeline.intake.raw_table import parse, read
+from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.intake.validation import validate
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.table.digests import table_digest
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import NamedColumns, feature_columns
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import runs
@@ -200,3 +204,24 @@ def test_the_yaml_of_the_flights_fits_the_table(flights: pd.DataFrame):
         "linear",
         "dummy",
     }
+
+
+def test_only_the_dictionary_of_the_hotel_stops_its_late_columns(storage: Path):
+    """The price moves with what becomes of a booking, but no statistic says so."""
+    spec, schema_text = declared("room_rate")
+    late = [column for column in spec.exclude if column != "arrival_date_num"]
+    kept = {"arrival_date_num": spec.exclude["arrival_date_num"]}
+    settings = spec.model_dump(exclude_unset=True)
+    trusting = ExperimentSpec.model_validate({**settings, "exclude": kept})
+    silent = re.sub(r"^    known: .*\n", "", schema_text, flags=re.MULTILINE)
+    raw = read(read_source(spec.source), spec.source)
+    raw = replace(raw, frame=raw.frame.head(4_000), digest="")
+    found = {}
+    for text in (schema_text, silent):
+        named = NamedColumns(trusting, text)
+        prepared = prepared_rows(raw, named)
+        analysis, _ = analyse_prepared(prepared, trusting, named.dictionary)
+        found[text] = {finding.code: finding for finding in analysis.found}
+    assert {*found[schema_text]["known_too_late"].columns} == {*late}
+    assert found[schema_text]["known_too_late"].severity == "blocks"
+    assert not {"leak_suspect", "known_too_late"} & found[silent].keys()

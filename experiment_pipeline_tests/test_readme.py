@@ -98,6 +98,13 @@ def test_a_page_says_at_first_use_which_rows_the_validation_set_is():
     assert not [path for path, use in first.items() if use and "hold-out" not in use[0]]
 
 
+def test_the_project_does_not_refer_to_anything_outside_itself():
+    """No text of the project points to a folder that a clone does not have."""
+    texts = [*ROOT.glob("*.md"), *PAGES, *(ROOT / "experiment_pipeline").rglob("*.py")]
+    outside = "../" + "shared"
+    assert not [str(path) for path in texts if outside in path.read_text()]
+
+
 def blocks(heading: str, language: str) -> list[str]:
     """The code of a section."""
     section = ASK.split(f"## {heading}\n")[1].split("\n## ")[0]

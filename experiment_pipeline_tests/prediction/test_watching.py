@@ -118,6 +118,14 @@ def test_rows_count_once_by_id_and_nothing_is_replaced():
     assert [row["rows"] for row in kept()] == [400, 440]
 
 
+def test_the_state_follows_from_the_evidence_of_all_days():
+    """After a long time as promised, a drop is no evidence any more."""
+    assert watched(of_days(0, 25, separation=0.2, rows=80)).below
+    later = watched(of_days(25, 200, rows=200))
+    assert later.evidence < 20
+    assert (later.below, later.since, later.recent) == (False, None, None)
+
+
 def test_a_day_counts_when_its_labels_are_complete():
     """Once 95 % of its predictions have one; what comes later never counts."""
     predictions, labels = of_days(0, 10)
