@@ -167,20 +167,41 @@ class Search:
 
 
 def search_of(
-    spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes: object
+    spec: ExperimentSpec,
+    noises: Sequence[float],
+    seed: int = 0,
+    *,
+    n: int = N_TEST,
+    shared: float = 0.8,
+    distinct: bool = False,
+    **changes: object,
 ) -> Search:
     """Return a search whose i-th configuration sees the truth through noise of that
-    size.
+    size, and noise that all share.
+
+    `distinct`: each has a fingerprint of its own, so that an ensemble has members.
     """
     generator = np.random.default_rng(seed)
-    y = (generator.random(N_TEST) < 0.4).astype(int)
-    shared = generator.normal(size=N_TEST)
+    is_binary = spec.task == "binary"
+
+    def targets(rows: int) -> np.ndarray:
+        if is_binary:
+            return (generator.random(rows) < 0.4).astype(int)
+        return generator.normal(size=rows)
+
+    y = targets(n)
+    common = shared * generator.normal(size=n)
     predictions, results = {}, []
     for configuration, noise in zip(configurations(spec), noises, strict=False):
-        logit = y + 0.8 * shared + noise * generator.normal(size=N_TEST)
-        prediction = expit(logit)
+        seen = y + common + noise * generator.normal(size=n)
+        prediction = expit(seen) if is_binary else seen
         score = scores.score(spec.metric, y, prediction)
         predictions[configuration.key] = prediction
-        results.append(result_of(configuration, score, spec, **changes))
-    y_train = (generator.random(900) < 0.4).astype(int)
-    return Search(spec, results, predictions, y, y_train, np.arange(N_TEST))
+        result = result_of(configuration, score, spec, **changes)
+        if distinct:
+            number = len(results)
+            result = replace(
+                result, fingerprint=f"{number:064}", model_bytes=1_000 + number
+            )
+        results.append(result)
+    return Search(spec, results, predictions, y, targets(900), np.arange(n))

@@ -4,6 +4,7 @@ is chosen.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,50 +17,32 @@ from experiment_pipeline.stages.leaderboard import ensemble, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Step
-from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline_tests.stages.leaderboard import board_examples
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     Search,
     failure_of,
-    result_of,
     shown_of,
     spec_of,
 )
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of
 
 
-def search_of(
-    spec: ExperimentSpec,
-    noises: list[float],
-    seed: int = 0,
-    n: int = 300,
-    shared: float = 0.3,
-) -> Search:
-    """Return regressions that see the truth through a noise of their own, and one they
-    share.
-    """
-    generator = np.random.default_rng(seed)
-    y, common = generator.normal(size=n), shared * generator.normal(size=n)
-    predictions, results = {}, []
-    for declared, noise in zip(configurations(spec), noises, strict=True):
-        predictions[declared.key] = y + common + noise * generator.normal(size=n)
-        number = len(results)
-        fingerprint, size = f"{number:064d}", 1_000 + number
-        result = result_of(
-            declared, 0.0, spec, fingerprint=fingerprint, model_bytes=size
-        )
-        results.append(result)
-    y_train = generator.normal(size=900)
-    return Search(spec, results, predictions, y, y_train, np.arange(n))
-
-
 def numbers_spec(count: int, **changes: object) -> ExperimentSpec:
     """Return an experiment of so many configurations, ranked by rmse."""
-    settings = {"task": "regression", "metric": "rmse"}
-    return spec_of(count, **(settings | changes))
+    return spec_of(count, task="regression", metric="rmse", **changes)
+
+
+def search_of(
+    spec: ExperimentSpec, noises: list[float], shared: float = 0.3, **options: Any
+) -> Search:
+    """Return regressions that an ensemble can average."""
+    return board_examples.search_of(
+        spec, noises, shared=shared, distinct=True, **options
+    )
 
 
 def row_of(board: Leaderboard) -> dict:
@@ -80,12 +63,7 @@ def test_models_with_different_errors_are_averaged_and_chosen():
     assert row["fit_cpu_seconds"] == 2.0 * count
     assert row["predict_microseconds_per_row"] == pytest.approx(3 * count)
     assert row["reason"] == f"chosen: {board.ensemble.in_words}"
-    for part in (
-        "its cross-fitted rmse (",
-        "is better than the best single model's (",
-        f"{count} models, {count}.0 times the prediction time",
-    ):
-        assert part in board.reason
+    assert f"{count} models, {count}.0 times the prediction time" in board.reason
     assert board.fingerprint == board.ensemble.fingerprint == row["fingerprint"]
     assert len(board.rows) == 5
     assert from_parquet(to_parquet(board), Leaderboard).ensemble == board.ensemble
@@ -114,7 +92,8 @@ def test_it_is_compared_with_a_model_that_was_picked_by_other_rows_as_well():
     """
     spec = numbers_spec(0, search=_many(60))
     boards = [
-        search_of(spec, [0.6] * 60, seed, n=60, shared=1.0).rank() for seed in range(6)
+        search_of(spec, [0.6] * 60, seed=seed, n=60, shared=1.0).rank()
+        for seed in range(4)
     ]
     chosen, behind = [], []
     for board in boards:
@@ -134,7 +113,7 @@ def test_it_is_compared_with_a_model_that_was_picked_by_other_rows_as_well():
 @settings(max_examples=5)
 def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: int):
     """The same results in any order have the same members, weights and scores."""
-    search = search_of(numbers_spec(6), [1.0, 1.0, 1.1, 0.9, 1.3, 1.0], seed)
+    search = search_of(numbers_spec(6), [1.0, 1.0, 1.1, 0.9, 1.3, 1.0], seed=seed)
     shuffled = search.rank(results=[search.results[place] for place in order])
     usual = search.rank()
     assert shuffled.ensemble == usual.ensemble
@@ -192,47 +171,14 @@ def test_the_page_shows_the_ensemble_and_counts_configurations_alone():
     paths = {result.key: (Step(1.0, 1.0, 0.9, 2.0),) for result in search.results}
     shown = shown_of(search.spec, board, paths)
     text = page.page_html(shown, "board").decode()
-    members = board.ensemble.in_words
-    assert f"chosen: {members}" in text.partition("Reason")[0]
     of_them = len(board.ensemble.members)
     assert f"Chosen: the weighted mean of {of_them} configurations, with" in text
     assert "4 configurations: 4 trained" in text
-    assert "of them for its members" in text
     assert shown.best != ENSEMBLE
     outcome = page.outcome(shown, "place")
-    assert members in outcome.facts["ensemble"]
+    assert board.ensemble.in_words in outcome.facts["ensemble"]
     (row,) = (row for row in outcome.record if getattr(row, "key", "") == ENSEMBLE)
     assert row.hyperparameters["members"]
-
-
-def test_the_score_is_not_optimistic():
-    """On fresh rows the score of weights on their own rows is worse; the cross-fitted
-    one is not.
-    """
-    models, n = 8, 250
-    spec = numbers_spec(0, search=_many(models))
-    honest, naive = [], []
-    for seed in range(40):
-        search = search_of(spec, [1.0] * models, seed, n=n + 4_000)
-        y, y_fresh = search.y_test[:n], search.y_test[n:]
-        on_test = {key: whole[:n] for key, whole in search.predictions.items()}
-        test = replace(search, predictions=on_test, y_test=y, clusters=np.arange(n))
-        rows = test.rows
-        measured = [
-            rows.measured(result, on_test[result.key]) for result in test.results
-        ]
-        averaged = ensemble.find_ensemble(measured, rows)
-        whole = sum(
-            member.weight * search.predictions[member.configuration.key]
-            for member in averaged.ensemble.members
-        )
-        truth = score("rmse", y_fresh, whole[n:])
-        honest.append(score("rmse", y, averaged.on_test) - truth)
-        naive.append(score("rmse", y, whole[:n]) - truth)
-    assert np.mean(naive) < -3 * np.std(naive) / np.sqrt(len(naive))
-    assert np.mean(honest) > -2.5 * np.std(honest) / np.sqrt(len(honest))
-    # It costs no more than what a fifth of the rows less costs the weights.
-    assert np.mean(honest) < abs(np.mean(naive))
 
 
 def _many(models: int) -> list[dict]:
@@ -250,10 +196,9 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so():
     off = replace(search, spec=numbers_spec(4, ensemble="off")).rank()
     assert board.chosen == off.chosen != ENSEMBLE
     assert board.rows.equals(off.rows)
-    assert board.reason.startswith(f"{off.reason}; an ensemble of ")
     assert board.reason.endswith("seconds, and 1.0 are left of the budget")
-    in_time, usual = search.rank(time=ensemble.RefitTime(60.0, estimate)), search.rank()
-    assert (in_time.chosen, in_time.reason) == (usual.chosen, usual.reason)
+    in_time = search.rank(time=ensemble.RefitTime(60.0, estimate))
+    assert in_time.reason == search.rank().reason
 
 
 def test_a_slow_member_leaves_its_place_to_quicker_ones():
@@ -275,7 +220,9 @@ def test_a_slow_member_leaves_its_place_to_quicker_ones():
 def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen():
     """Its row stands there all the same."""
     spec = numbers_spec(2)
-    boards = [search_of(spec, [0.05, 0.25], seed, n=60).rank() for seed in range(12)]
+    boards = [
+        search_of(spec, [0.05, 0.25], seed=seed, n=60).rank() for seed in range(12)
+    ]
     worse = [board for board in boards if board.ensemble and board.chosen != ENSEMBLE]
     assert worse
     for board in worse:
@@ -313,29 +260,22 @@ def _library(seed: int, models: int, n: int = 200) -> tuple[Judge, np.ndarray]:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
     seed: int, models: int, members: int
 ):
-    """Weights sum to 1, none is negative, at most so many are above 0."""
-    judge, library = _library(seed, models)
-    weights = ensemble.forward_selection(library, judge, members)
-    assert weights.sum() == pytest.approx(1)
-    assert (weights >= 0).all()
-    assert (weights > 0).sum() <= members
-    assert judge(weights @ library) >= judge(library[0])
-
-
-@given(st.integers(0, 10_000), st.integers(2, 12))
-@settings(max_examples=40)
-def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, models: int):
-    """The weights of those who stay keep their ratios; none of them could go
-    as well.
+    """Weights sum to 1, none is negative, at most so many are above 0. Who hardly helps
+    goes, and nearly all of the gain stays: the others keep their ratios, and none of
+    them could go as well.
     """
     judge, library = _library(seed, models)
-    chosen = ensemble.forward_selection(library, judge, 6)
-    weights = ensemble.without_dispensable(library, chosen, judge, [1.0] * models)
+    chosen = ensemble.forward_selection(library, judge, members)
+    assert chosen.sum() == pytest.approx(1)
+    assert (chosen >= 0).all()
+    assert (chosen > 0).sum() <= members
     alone = judge(library[0])
+    assert judge(chosen @ library) >= alone
+    weights = ensemble.without_dispensable(library, chosen, judge, [1.0] * models)
     needed = alone + ensemble.KEPT * (judge(chosen @ library) - alone)
     assert judge(weights @ library) >= needed - 1e-12
     stays = weights > 0

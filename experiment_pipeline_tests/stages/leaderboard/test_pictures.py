@@ -14,7 +14,6 @@ from experiment_pipeline.reporting.document import Chart, render
 from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.leaderboard.pictures import (
     SearchShown,
-    cost_chart,
     hyperparameter_charts,
 )
 from experiment_pipeline.stages.search.conclusions import Step
@@ -51,7 +50,7 @@ def test_the_page_says_where_the_time_went(shown: SearchShown):
 
 
 def test_a_hyperparameter_that_matters_comes_first_and_noise_has_no_chart():
-    """Its share of the ranking is in the title; of twenty searches without any effect
+    """Its share of the ranking is in the title; of ten searches without any effect
     few show one.
     """
     spec = spec_of(
@@ -90,10 +89,8 @@ def test_a_hyperparameter_that_matters_comes_first_and_noise_has_no_chart():
         return [chart.title for chart in charts if isinstance(chart, Chart)]
 
     (title,) = titles(3, seed=0)
-    share = re.fullmatch(r"num_leaves: explains (\d+) %", title)
-    assert share is not None
-    assert int(share[1]) > 60
-    assert sum(len(titles(0, seed)) for seed in range(20)) <= 5  # of 40
+    assert re.fullmatch(r"num_leaves: explains [6-9]\d %", title)
+    assert sum(len(titles(0, seed)) for seed in range(10)) <= 3  # of 20
 
 
 def rows_in(chart: Chart) -> list[int]:
@@ -104,24 +101,6 @@ def rows_in(chart: Chart) -> list[int]:
             drawn = series.get(shape, ())
             rows += [item["row"] for item in drawn if "row" in item]
     return rows
-
-
-def test_each_configuration_is_drawn_under_the_number_of_its_row(
-    shown: SearchShown,
-):
-    """Score against cost has those on all rows."""
-    charts, keys = charts_of(shown), shown.board.rows["key"].tolist()
-    full = {key for key, path in shown.paths.items() if path[-1].fraction == 1}
-    cost = charts["Score against cost"]
-    assert {keys[row] for row in rows_in(cost)} == full - {"dummy"}
-
-
-def test_no_axis_goes_beyond_what_the_metric_can_reach(shown: SearchShown):
-    """A perfect score is drawn at the end of its axis."""
-    rows = shown.board.rows.assign(test_score=1.0, low=0.9, high=1.0)
-    perfect = replace(shown, board=replace(shown.board, rows=rows, metric="roc_auc"))
-    axis = charts_of(perfect)["Score against cost"].option["y"]
-    assert axis["high"] == 1.0
 
 
 def test_an_undefined_score_is_left_out(shown: SearchShown):
@@ -171,15 +150,3 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are():
     assert len(rows_in(charts["extra_trees"])) == 10
     # The budget ended before others were fitted: a mark or two show nothing.
     assert charts_of_first(2) == {}
-
-
-@pytest.mark.parametrize(
-    ("metric", "better"), [("roc_auc", "Higher"), ("log_loss", "Lower")]
-)
-def test_the_chart_of_costs_says_which_way_is_better(
-    shown: SearchShown, metric: str, better: str
-):
-    """By the metric that ranks."""
-    by_metric = replace(shown, board=replace(shown.board, metric=metric))
-    (cost,) = cost_chart(by_metric)
-    assert cost.how_to_read.startswith(f"{better} is better")

@@ -189,21 +189,6 @@ def test_a_mark_in_a_picture_and_its_row_belong_together(fresh: Opened):
     assert fresh.page.evaluate(MARKED) == 0
 
 
-def test_a_phone_in_the_dark_sees_all_of_it(small: Opened):
-    """Nothing is wider than the screen, and pictures take the colours of the page."""
-    small.open("dark", 390)
-    widths = "[document.documentElement, ...document.querySelectorAll('.chart svg')]"
-    assert max(small.page.evaluate(f"{widths}.map(one => one.clientWidth)")) <= 390
-    assert small.page.evaluate("document.documentElement.scrollWidth") <= 390
-    dark = "getComputedStyle(document.body).backgroundColor"
-    assert small.page.evaluate(dark) == "rgb(17, 22, 29)"
-    text = "document.querySelector('.chart text[fill=\"var(--muted)\"]')"
-    ink = f"getComputedStyle({text}).fill"
-    assert small.page.evaluate(ink) == "rgb(163, 174, 189)"
-    small.page.emulate_media(color_scheme="light")
-    assert small.page.evaluate(ink) == "rgb(86, 97, 113)"
-
-
 def test_without_scripts_there_is_a_table_of_all(browser: Browser, small: Opened):
     """Whoever runs no scripts reads every row."""
     context = browser.new_context(java_script_enabled=False)

@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiment_pipeline.reporting.document import Block, Chart, TableBlock, render
+from experiment_pipeline.reporting.document import Chart, TableBlock, render
 from experiment_pipeline.reporting.run_record import RunFacts, worst_of
 from experiment_pipeline.stages.validation_report.effects import Segment, Usage
 from experiment_pipeline.stages.validation_report.final_evaluation import _not_computed
 from experiment_pipeline.stages.validation_report.gates import Gate, score_gates
 from experiment_pipeline.stages.validation_report.judged_model import MetricScore
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
-from experiment_pipeline.stages.validation_report.page import build_document, outcome
+from experiment_pipeline.stages.validation_report.page import outcome
 from experiment_pipeline.stages.validation_report.pictures import charts
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics import scores
@@ -59,17 +59,6 @@ def test_every_metric_of_the_task_is_scored_the_ranking_one_first():
     for score in report.scores:
         assert score.interval.low < score.interval.estimate < score.interval.high
         assert math.isfinite(score.baseline)
-
-
-def test_in_a_notebook_it_is_one_line():
-    """Decision, configuration, score and rows, in place of a page of fields."""
-    report = report_of()
-    assert repr(report).startswith("board: accepted, lightgbm__num_leaves=4: roc")
-    held = replace(report, conditions=("drift_over_time: x",))
-    assert held.decision == "accepted with conditions (drift_over_time)"
-    assert f"board: {held.decision}, " in repr(held)
-    strict = spec_of(acceptance=[{"metric": "f1", "at_least": 0.99}])
-    assert "board: not accepted (lower bound of f1" in repr(report_of(strict))
 
 
 def test_the_threshold_is_chosen_on_test_and_applied_on_validation():
@@ -133,7 +122,7 @@ def _off_by(error: float, **declared: object) -> ValidationReport:
     return report_of(spec, exported, exported, classes=None)
 
 
-@pytest.mark.parametrize("metric", ["rmse", "mae", "r2"])
+@pytest.mark.parametrize("metric", ["rmse", "r2"])
 def test_an_implausibly_small_error_is_held_until_somebody_says_why(metric):
     """Less than a thousandth of the baseline's; the report gives the line to write, and
     with it the model is accepted under that condition.
@@ -178,20 +167,13 @@ def test_the_baseline_knows_fitted_and_validation_rows():
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
 def test_a_drop_from_test_to_validation_is_called_worse(metric: str):
-    """In both directions of the metric; a gain is none. Under a split by time it may be
-    drift.
-    """
+    """In both directions of the metric; a gain is none."""
     good, bad = seen_through(0.3, seed=1), seen_through(3, seed=2)
-    by_time = {"by": "time", "column": "day"}
-    for settings, why in (
-        ({}, "more than chance"),
-        ({"split": by_time}, "cannot be separated here"),
-    ):
-        spec = spec_of(metric=metric, **settings)
-        lost = report_of(spec, exported=bad, test=good)
-        assert lost.gap.worse
-        assert why in "".join(lost.notes)
-        assert not report_of(spec, exported=good, test=bad).gap.worse
+    spec = spec_of(metric=metric)
+    lost = report_of(spec, exported=bad, test=good)
+    assert lost.gap.worse
+    assert "more than chance" in "".join(lost.notes)
+    assert not report_of(spec, exported=good, test=bad).gap.worse
 
 
 def test_looks_are_counted_and_earlier_ones_noted():
@@ -200,9 +182,7 @@ def test_looks_are_counted_and_earlier_ones_noted():
     assert (first.looks, first.notes) == (1, ())
     assert "each row by size" in report_of(spec_of(sample_weight="size")).notes[0]
     assert (fourth.looks, fourth.overlap) == (4, 0.8)
-    assert "other models were evaluated on these validation rows" in fourth.notes[0]
-    looks = "looked at 4 times (overlap 80 %), this look included"
-    assert looks in text_of(fourth)
+    assert "looked at 4 times (overlap 80 %)" in text_of(fourth)
 
 
 def test_the_failed_gate_comes_first_and_gates_are_separated():
@@ -229,45 +209,17 @@ def test_one_sentence_says_at_which_level_the_baseline_is_beaten():
     later = report_of(exported=seen_through(9, seed=1), looks=EarlierLooks(40, 1, 40.0))
     assert (first.accepted, later.accepted) == (True, False)
     assert "the model is significantly better (95 % level)." in text_of(first)
-    text = text_of(later).replace("\\", "")
+    text = text_of(later)
     level = "99.997 % level"
     failed = f"better than the baseline: not significantly better at the {level}"
-    assert f"Not accepted: the one gate failed ({failed})" in text
+    assert f"Not accepted: the one gate failed ({failed})" in text.replace("\\", "")
     both = f"better (95 % level), but not at the {level} of the gates after 41 looks."
     assert f"the model is significantly {both}" in text
-    assert "but it is" not in text
-    criteria = [{"metric": "roc_auc", "at_least": 0.1}]
-    ungated = spec_of(acceptance=criteria, baseline="off")
-    off = report_of(ungated, seen_through(9, seed=1), looks=EarlierLooks(40, 1, 40.0))
-    assert "the model is significantly better (95 % level)." in text_of(off)
-
-
-def test_few_clusters_and_weak_segments_are_noted():
-    """A validation set of three days, and a part that is clearly weak."""
-    few = replace(EXPORTED, clusters=np.arange(len(EXPORTED.y)) % 3)
-    score = Interval(0.5, 0.4, 0.6)
-    weak = Segment("origin", "EWR", 400, score, 0.7, clearly_worse=True)
-    report = report_of(exported=few, segments=(weak,))
-    notes = "".join(report.notes)
-    assert "3 resampling clusters" in notes
-    assert "weaker than expected where origin is EWR (400 rows)" in notes
-    shown = ("EWR", "400", "0.5000 (0.4000 to 0.6000)", "0.7000")
-    assert _segments(report).rows[0][1:5] == shown
-    assert _segments(report_of()).text == "Not computed: see the caveats."
-    none = report_of(segments=())
-    assert _segments(none).text.startswith("No segment scores below")
-    wide = replace(none, notes=tuple(_not_computed(none, 400)))
-    assert _segments(wide).text.startswith("No segment of the other features scores")
-
-
-def _segments(report: ValidationReport) -> Block:
-    sections = {part.title: part for part in build_document(report).sections}
-    return sections["Weakest segments"].blocks[-1]
 
 
 def test_intervals_that_are_too_narrow_are_noted():
-    """Errors with heavy tails leave mae to trust; that few rows may lack them is said of
-    every regression.
+    """Errors with heavy tails leave mae to trust, also where few rows do not show
+    them; three days are few clusters.
     """
     y = 10 + np.random.default_rng(0).normal(size=1_000)
     heavy = apart(y, y + 0.1 * (1 - np.linspace(0, 0.9999, 1_000)) ** -0.48)
@@ -275,7 +227,24 @@ def test_intervals_that_are_too_narrow_are_noted():
     notes = "".join(report.notes)
     assert "of rmse, r2 on the validation set may be too narrow" in notes
     assert "need not show in 1,000 rows" in text_of(report)
-    assert "need not show" not in text_of(report_of())
+    few = replace(EXPORTED, clusters=np.arange(len(EXPORTED.y)) % 3)
+    assert "3 resampling clusters" in "".join(report_of(exported=few).notes)
+
+
+def test_a_clearly_weak_segment_is_noted():
+    """With its rows; where none was computed, the page does not say that none is
+    weak.
+    """
+    score = Interval(0.5, 0.4, 0.6)
+    weak = Segment("origin", "EWR", 400, score, 0.7, clearly_worse=True)
+    report = report_of(segments=(weak,))
+    assert "where origin is EWR (400 rows)" in "".join(report.notes)
+    assert "| EWR | 400 | 0.5000 (0.4000 to 0.6000) | 0.7000 |" in text_of(report)
+    assert "No segment scores below" not in text_of(report_of())
+    none = report_of(segments=())
+    assert "No segment scores below" in text_of(none)
+    wide = replace(none, notes=tuple(_not_computed(none, 400)))
+    assert "No segment of the other features scores" in text_of(wide)
 
 
 def test_an_undefined_metric_is_noted_and_fails_its_gate():
@@ -309,6 +278,7 @@ def test_json_is_strict_and_gives_the_same_report_back(undefined: bool):
 
 
 NONE = Interval(0.0, 0.0, 0.0)
+UNDEFINED = (math.nan, math.nan, math.nan)
 
 
 def gates(
@@ -325,47 +295,28 @@ def gates(
 
 
 @pytest.mark.parametrize(
-    ("criterion", "passed"),
+    ("metric", "criterion", "interval", "passed"),
     [
-        ({"at_least": 0.60}, True),
-        ({"at_least": 0.65}, True),
-        ({"at_least": 0.66}, False),
-        ({"at_least": 0.66, "judged_by": "estimate"}, True),
-        ({"at_least": 0.75, "judged_by": "estimate"}, False),
+        ("roc_auc", {"at_least": 0.65}, (0.7, 0.65, 0.75), True),
+        ("roc_auc", {"at_least": 0.66}, (0.7, 0.65, 0.75), False),
+        (
+            "roc_auc",
+            {"at_least": 0.66, "judged_by": "estimate"},
+            (0.7, 0.65, 0.75),
+            True,
+        ),
+        ("log_loss", {"at_most": 0.5}, (0.45, 0.4, 0.52), False),
+        ("roc_auc", {"at_least": 0.1}, UNDEFINED, False),
+        ("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf), False),
     ],
 )
 def test_the_worse_bound_is_judged_unless_the_estimate_is_asked_for(
-    criterion: dict, passed: bool
+    metric: str, criterion: dict, interval: tuple, passed: bool
 ):
-    """A limit holds when the bound reaches it; the limit itself is enough."""
-    assert gates("roc_auc", [criterion], (0.7, 0.65, 0.75))[0].passed is passed
-
-
-def test_the_upper_bound_of_a_loss_is_judged():
-    """For a loss the worse end is the upper one."""
-    gate, _ = gates("log_loss", [{"at_most": 0.5}], (0.45, 0.4, 0.52))
-    assert (gate.value, gate.passed) == (0.52, False)
-    assert gate.in_words() == "upper bound of log_loss at most 0.5: 0.5200, FAIL"
-
-
-def test_the_gate_of_the_baseline_says_both_scores_and_their_difference():
-    """Both scores, the difference with its interval and its level, and what the bound
-    has to beat, in this order.
+    """A limit holds when the bound reaches it: the upper one of a loss. An undefined
+    score and an unbounded interval pass nothing.
     """
-    (gate,) = gates("roc_auc", [], (0.6, 0.45, 0.75), Interval(0.1, 0.02, 0.18))
-    assert (gate.passed, gate.value, gate.limit) == (True, pytest.approx(0.52), 0.5)
-    assert gate.in_words() == (
-        "better than the baseline: roc_auc is 0.6000, the baseline's is 0.5000. The "
-        "difference is 0.1000, its 95 % interval 0.0200 to 0.1800. Baseline plus lower "
-        "bound must be above 0.5000: 0.5200, PASS"
-    )
-    wider = Interval(-0.04, -0.1, 0.02, level=0.975)
-    (gate,) = gates("log_loss", [], (0.46, 0.4, 0.52), wider)
-    assert "-0.0400, its 97.5 % interval after earlier looks -0.1" in gate.in_words()
-    assert gate.in_words().endswith("bound must be below 0.5000: 0.5200, FAIL")
-
-
-UNDEFINED = (math.nan, math.nan, math.nan)
+    assert gates(metric, [criterion], interval)[0].passed is passed
 
 
 @pytest.mark.parametrize(
@@ -374,8 +325,6 @@ UNDEFINED = (math.nan, math.nan, math.nan)
         ("roc_auc", (0.6, 0.55, 0.65), Interval(0.1, -0.01, 0.2), False),
         # The difference of a loss is negative when the model is better.
         ("log_loss", (0.4, 0.2, 0.6), Interval(-0.1, -0.15, -0.05), True),
-        ("log_loss", (0.4, 0.2, 0.6), Interval(-0.1, -0.25, 0.05), False),
-        ("roc_auc", (0.5, 0.5, 0.5), NONE, False),
         ("log_loss", (0.5, 0.5, 0.5), NONE, False),
         ("roc_auc", UNDEFINED, Interval(*UNDEFINED), False),
     ],
@@ -385,18 +334,6 @@ def test_only_a_significant_gain_beats_the_baseline(
 ):
     """The baseline itself and an undefined score are not good enough."""
     assert gates(metric, [], interval, gain)[0].passed is passed
-
-
-@pytest.mark.parametrize(
-    ("metric", "criterion", "interval"),
-    [
-        ("roc_auc", {"at_least": 0.1}, UNDEFINED),
-        ("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf)),
-    ],
-)
-def test_what_shows_nothing_passes_nothing(metric, criterion, interval):
-    """An undefined score, and an unbounded interval."""
-    assert not gates(metric, [criterion], interval)[0].passed
 
 
 def test_every_criterion_is_a_gate_in_the_order_of_the_yaml():
@@ -422,17 +359,15 @@ def test_criteria_that_noise_meets_do_not_replace_the_baseline():
         {"metric": "accuracy", "at_least": 0.9},
         {"metric": "log_loss", "at_most": 0.3},
     ]
-    for baseline, fewest, most in (("on", 0, 1), ("off", 10, 10)):
-        spec, accepted = spec_of(acceptance=criteria, baseline=baseline), 0
-        for seed in range(10):
-            generator = np.random.default_rng(seed)
-            y = (generator.random(1_000) < 0.05).astype(int)
-            noise = apart(y, generator.uniform(0.04, 0.06, 1_000))
-            report = report_of(spec, noise, noise)
-            accepted += report.accepted
-            conditions = "".join(report.conditions)
-            assert ("baseline: off" in conditions) == (baseline == "off")
-        assert fewest <= accepted <= most
+    generator = np.random.default_rng(0)
+    y = (generator.random(1_000) < 0.05).astype(int)
+    noise = apart(y, generator.uniform(0.04, 0.06, 1_000))
+    on, off = (
+        report_of(spec_of(acceptance=criteria, baseline=baseline), noise, noise)
+        for baseline in ("on", "off")
+    )
+    assert (on.accepted, off.accepted) == (False, True)
+    assert "baseline: off" in "".join(off.conditions)
 
 
 # --- the document ---
@@ -444,14 +379,7 @@ SECTIONS = {
     "multiclass": ["Calibration", "Class by class"],
     "regression": ["Errors"],
 }
-USES = ["Importance of features", "How the first features are used"]
-REFEREE = [
-    "Scores",
-    "Challengers",
-    "Robustness",
-    "What this run cannot know",
-    "Caveats",
-]
+
 each_task = pytest.mark.parametrize("task", SECTIONS)
 
 
@@ -466,26 +394,13 @@ def section(report: Checked, title: str) -> list:
     return list(sections[title].blocks)
 
 
-def charts_of(report: Checked) -> list[Chart]:
-    """Every chart, in order."""
-    blocks = [block for part in report.document.sections for block in part.blocks]
-    return [block for block in blocks if isinstance(block, Chart)]
-
-
 @each_task
-def test_each_task_is_told_what_concerns_it_in_this_order(task: str):
-    """The decision first, what the model uses, how it fares; then scores and notes."""
+def test_each_task_is_told_what_concerns_it(task: str):
+    """The decision first; how the model fares, by class where there are any."""
     shown, report = accepted(task), accepted(task).check.report
-    coverage = "Prediction intervals" if task == "regression" else "Prediction sets"
     titles = [part.title for part in shown.document.sections]
-    how = [*SECTIONS[task], "Weakest segments", coverage]
-    evidence = REFEREE
-    if task == "binary":  # with costs
-        evidence = ["Scores", "What the model is worth", *REFEREE[1:]]
-    assert titles == ["Model", *USES, *how, *evidence]
-    decision = section(shown, "Model")[0].text
-    assert decision.startswith("Accepted: the one gate passes (")
-    assert "the budget" not in "".join(report.notes)
+    assert titles[0] == "Model"
+    assert {*SECTIONS[task]} <= {*titles}
     whole, *parts = report.coverage.parts
     assert whole.score.high > 0.9
     classes = [part.value for part in parts if part.column == "y"]
@@ -497,7 +412,10 @@ def test_every_chart_states_its_number_and_shows_one_where_pointed_at(task: str)
     """For readers who do not see it; each has a title of its own, colours of the page,
     and tips.
     """
-    shown = charts_of(accepted(task))
+    blocks = [
+        block for part in accepted(task).document.sections for block in part.blocks
+    ]
+    shown = [block for block in blocks if isinstance(block, Chart)]
     assert len({chart.title for chart in shown}) == len(shown) >= 4
     for chart in shown:
         assert re.search(r"\d.*\.$", chart.alt), chart.title
@@ -522,14 +440,9 @@ def test_names_from_the_data_are_shown_and_never_run(task: str):
 
 def test_with_costs_the_cheapest_threshold_is_exported_and_judged():
     """Beside the metric's own threshold, calling nobody and calling everybody."""
-    shown = accepted("binary")
-    report = shown.check.report
+    report = accepted("binary").check.report
     ways = report.details.at_threshold.ways
-    chosen, by_metric, nobody, everybody = ways
-    assert chosen.name.startswith("the chosen threshold")
-    assert by_metric.name == "the threshold that is best for f1"
-    assert nobody.name == "call no row positive"
-    assert everybody.name == "call every row positive"
+    chosen, _, nobody, everybody = ways
     assert report.threshold.metric == EXPECTED_COST
     assert chosen.on_test == report.threshold.test_score
     assert chosen.on_test == min(way.on_test for way in ways)
@@ -537,8 +450,6 @@ def test_with_costs_the_cheapest_threshold_is_exported_and_judged():
     assert cost.low < cost.estimate < cost.high
     assert nobody.on_validation.estimate == pytest.approx(10 * report.prevalence)
     assert everybody.on_validation.estimate == pytest.approx(1 - report.prevalence)
-    text = section(shown, "Decision threshold")[0].text
-    assert "minimises expected cost per row" in text
 
 
 def test_costs_move_the_threshold_but_neither_gap_nor_ranking():
@@ -552,16 +463,6 @@ def test_costs_move_the_threshold_but_neither_gap_nor_ranking():
     assert cut < plain.threshold.value
     assert report.score("f1").interval.estimate == EXPORTED.score("f1", cut)
     assert report.gap == plain.gap
-
-
-def test_a_refused_report_says_why():
-    """With the number and the limit."""
-    shown = checked("binary", refused=True)
-    (text,) = section(shown, "Model")
-    failed = "Not accepted: 1 of 2 gates failed (lower bound of roc_auc at least 0.97: "
-    means = "the lower bound of the 95 % interval is 0."
-    assert text.text.startswith(f"{failed}{means}")
-    assert "exported" not in render(shown.document), "nothing was"
 
 
 def test_losses_of_a_target_in_small_units_are_no_zeros():
@@ -586,12 +487,10 @@ def test_importance_and_dependence_find_what_the_table_was_made_of():
     assert first.drop > 10 * last.drop
     curves = {curve.feature: curve for curve in usage.dependence}
     (hour,) = curves["hour"].means
-    assert np.all(np.diff(hour) >= -1e-9)
     assert hour[-1] - hour[0] == pytest.approx(40 * 23 / 8, rel=0.2)
     carrier = curves[STRANGE]
-    assert set(carrier.values) == {"EWR", "JFK", "<i>L&A$</i>", "missing"}
     assert carrier.values[int(np.argmax(carrier.means[0]))] == "EWR"
-    assert sum(carrier.marks) == pytest.approx(1)
+    assert "missing" in carrier.values
 
 
 # --- the rows of the largest loss ---
@@ -602,12 +501,13 @@ def test_the_largest_losses_come_first_with_the_row_as_delivered(task: str):
     """Of every validation row there is target, prediction and loss; the loss follows
     from these.
     """
-    rows, delivered = checked(task).check.rows, table(task)
+    check, delivered = accepted(task).check, table(task)
+    rows = check.rows
     for column, source in (("target", "y"), ("distance", "distance")):
         assert rows[column].equals(delivered[source].loc[rows.index])
     losses = rows["loss"][rows["set"] == "validation"]
     metric = "mae" if task == "regression" else "log_loss"
-    score = checked(task).check.report.score(metric)
+    score = check.report.score(metric)
     assert losses.mean() == pytest.approx(score.interval.estimate)
     worst = worst_of(rows, 7)
     assert list(worst["set"]) == ["validation"] * 7 + ["test"] * 7
@@ -632,8 +532,19 @@ def test_ids_and_names_may_hold_anything():
 
 def test_they_are_stored_beside_the_report_but_not_in_its_markdown():
     """Markdown goes into event logs: what identifies a person stays in the storage."""
-    check = checked("binary").check
+    check = accepted("binary").check
     contents = check.contents(lambda: FittedRows(("x",), np.zeros(0, np.uint64)))
     assert b"Worst rows" in contents["report.html"]()
     assert b"Worst rows" not in contents["report.md"]()
     assert from_parquet(contents["predicted_rows.parquet"]()).equals(check.rows)
+
+
+def test_in_a_notebook_it_is_one_line():
+    """Decision, configuration, score and rows, in place of a page of fields."""
+    report = report_of()
+    assert repr(report).startswith("board: accepted, lightgbm__num_leaves=4: roc")
+    held = replace(report, conditions=("drift_over_time: x",))
+    assert held.decision == "accepted with conditions (drift_over_time)"
+    assert f"board: {held.decision}, " in repr(held)
+    strict = spec_of(acceptance=[{"metric": "f1", "at_least": 0.99}])
+    assert "board: not accepted (lower bound of f1" in repr(report_of(strict))

