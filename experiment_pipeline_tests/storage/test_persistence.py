@@ -7,7 +7,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import StackingRegressor, VotingRegressor
+from sklearn.ensemble import VotingRegressor
 
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import (
@@ -27,14 +27,11 @@ print(*digests(), sep="\\n")
 
 
 def pipelines() -> list:
-    """A small fitted pipeline of each built-in algorithm, binary, and of a encoder
-    each.
-    """
+    """A small fitted pipeline with trees of each library, and one without."""
     search = [
         scenario.one("lightgbm", num_leaves=4),
         scenario.one("random_forest", n_estimators=3, max_depth=3),
         scenario.one("linear"),
-        scenario.one("dummy") | {"features": "ordinal"},
     ]
     spec, sets = scenario.experiment(search), scenario.training_sets()
     return [
@@ -46,9 +43,7 @@ def pipelines() -> list:
 
 
 def test_what_is_stored_comes_back_and_predicts_the_same():
-    """A pipeline of any built-in algorithm survives, with the fixed list of types
-    alone.
-    """
+    """With the fixed list of trusted types alone."""
     rows = scenario.training_sets().test
     for pipeline in pipelines():
         data = persistence.to_bytes(pipeline)
@@ -78,7 +73,7 @@ def test_two_processes_write_the_same_bytes_under_the_same_names():
     fingerprint.
     """
     expected = digests()
-    assert len(set(expected)) == 5
+    assert len(set(expected)) == 4
     assert printed_by(DIGESTS, PYTHONHASHSEED="2").splitlines() == expected
 
 
@@ -98,12 +93,11 @@ def test_bytes_between_fields_do_not_count():
     assert persistence.from_bytes(written[0]).nodes_.tolist() == [(1, 2), (1, 2)]
 
 
-@pytest.mark.parametrize("several", [StackingRegressor, VotingRegressor])
-def test_estimators_of_several_parts_load_without_further_trust(several: type):
+def test_estimators_of_several_parts_load_without_further_trust():
     """The mapping of their parts' names is scikit-learn's."""
     parts = [("mean", DummyRegressor()), ("median", DummyRegressor(strategy="median"))]
     X = np.arange(10.0)[:, None]
-    fitted = several(parts).fit(X, X[:, 0])
+    fitted = VotingRegressor(parts).fit(X, X[:, 0])
     stored = persistence.to_bytes(fitted)
     assert persistence.untrusted_types(stored) == ()
     assert np.array_equal(persistence.from_bytes(stored).predict(X), fitted.predict(X))

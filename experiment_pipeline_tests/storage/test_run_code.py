@@ -11,8 +11,10 @@ from types import ModuleType
 import pytest
 
 from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.experiment.files import judged
+from experiment_pipeline.spec.reading import YamlFile
 from experiment_pipeline.storage import run_code
-from experiment_pipeline.storage.files import files_below, location
+from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.provenance import PATCH
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.tracking import questions
@@ -20,7 +22,8 @@ from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.database.connection import VARIABLE
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.runs import run
+from experiment_pipeline_tests.runs import run_named
+from experiment_pipeline_tests.storage.test_masking import SECRET, with_secret, yaml_of
 from experiment_pipeline_tests.storage.test_provenance import git
 
 RunCell = Callable[[str, str], None]
@@ -37,7 +40,7 @@ FILES = {
     **dict.fromkeys(UNUSED, "x = 1\n"),
     ".gitignore": ".env\nlocal.py\n__pycache__/\n",
 }
-MINE, SECRET = "clinic.models.Mine", "hunter2hunter2"
+MINE = "clinic.models.Mine"
 SECRETS = {
     "a.py": f"""password = "{SECRET}"
 SECRET_KEY = (
@@ -250,24 +253,32 @@ def test_what_a_class_uses_of_a_notebook_is_its_code(run_cell: RunCell):
         run_code.own_code("__main__:Gone")
 
 
-def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch):
-    """In database, archive, version and commit, without secrets; an unused file makes
-    no version.
+def test_what_is_kept_of_a_run_holds_no_secret(
+    project: Path, storage: Path, monkeypatch
+):
+    """Database, archive, version, commit and pages hold masked code and templates; an
+    unused file makes no version.
     """
-    repository = project.with_name("models.git")
+    repository = project.with_name(f"{SECRET}.git")
     git(project, "init", "--bare", str(repository))
+    monkeypatch.setenv("PLACE", str(repository))
+    table = scenario.write_csv(project.with_name(f"{SECRET}.csv"))
+    monkeypatch.setenv("TABLE", str(table))
     helper = f'PASSWORD = "{SECRET}"\n\n\ndef same(rows):\n    return rows\n'
     write(project, {"clinic/helper.py": helper})
     spec = scenario.spec(
-        url=str(scenario.write_csv(project / "visits.csv")),
+        url="{{ env.TABLE }}",
+        search=[{"algorithm": "linear"}],
         preparation=scenario.PREPARATION | {"function": "clinic.helper:same"},
-        export={"repository": str(repository)},
+        export={"repository": "{{ env.PLACE }}"},
+        tags={"note": f"ghp_{SECRET * 3}"},
     )
+    named = judged(spec.name, YamlFile(yaml_of(spec), "defs.yaml"), scenario.SCHEMA)
     monkeypatch.chdir(project)
     run_ids = []
     for line in ("x = 2\n", "x = 3\n"):
         write(project, {"clinic/unused.py": line})
-        assert run(spec, scenario.SCHEMA).success
+        assert run_named(named).success
         run_ids.append(questions.run_of(spec.name)["run_id"])
     assert [change.what for change in compare(*run_ids).changes] == [PATCH]
     assert list(questions.versions(spec.name)["version"]) == ["v0001"]
@@ -275,15 +286,13 @@ def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch):
     version = Registry(root, spec.name).model("v0001")
     masked = helper.replace(SECRET, "***")
     assert version.read("code/clinic/helper.py").decode() == masked
-    for name in (PATCH, "code/clinic/helper.py"):
+    assert "{{ env.TABLE }}" in version.read("experiment.yaml").decode()
+    for name in (PATCH, "code/clinic/helper.py", "experiment.yaml"):
         shown = git(repository, "show", f"{spec.name}/v0001:models/{spec.name}/{name}")
         assert shown == version.read(name).decode().strip()
-    assert not [
-        path
-        for path in files_below(root)
-        if SECRET.encode() in (storage / path).read_bytes()
-    ]
+    assert with_secret(storage) == []
     before = recorded(run_ids)
+    assert SECRET not in f"{dict(questions.run_of(spec.name))} {before}"
     monkeypatch.setenv(VARIABLE, f"sqlite:///{project}/another.sqlite")
     assert reindex(root, print) == 2
     assert recorded(run_ids) == before

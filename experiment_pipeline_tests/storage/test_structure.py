@@ -2,10 +2,10 @@
 
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import lightgbm
@@ -19,10 +19,9 @@ from sklearn.ensemble import (
     GradientBoostingClassifier,
     RandomForestClassifier,
 )
-from upath import UPath
 
-from experiment_pipeline.errors import InvalidModel, StorageUnreachable
-from experiment_pipeline.storage import files, persistence
+from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.structure import check_lightgbm, check_xgboost
 
 RNG = np.random.default_rng(0)
@@ -41,6 +40,7 @@ LIGHTGBM: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
 def lightgbm_text(name: str) -> str:
     """A model of three iterations; the last feature is categorical."""
     given = {
@@ -86,14 +86,9 @@ def replaced(key: str, change: Callable[[list[str]], object]) -> Callable[[str],
 
 CHANGES: dict[str, tuple[str, Callable[[str], str]]] = {
     "a circle": ("binary", replaced("left_child", lambda v: ["0", *v[1:]])),
-    "a node": ("binary", replaced("right_child", lambda v: ["99", *v[1:]])),
     "a leaf": ("binary", replaced("left_child", lambda v: [*v[:-1], "-99"])),
     "a feature": ("binary", replaced("split_feature", lambda v: ["4", *v[1:]])),
-    "no feature": ("binary", replaced("split_feature", lambda v: ["-1", *v[1:]])),
-    "few children": ("binary", replaced("left_child", lambda v: v[1:])),
-    "no integer": ("binary", replaced("left_child", lambda v: ["1_0", *v[1:]])),
     "overflow": ("binary", replaced("left_child", lambda v: [2**32 + 1, *v[1:]])),
-    "many leaves": ("binary", replaced("num_leaves", lambda v: ["900"])),
     "no leaves": ("no split", replaced("num_leaves", lambda v: ["0"])),
     "no number": ("binary", replaced("split_gain", lambda v: ["--1", *v[1:]])),
     "few leaf values": ("binary", replaced("leaf_value", lambda v: v[1:])),
@@ -132,8 +127,13 @@ def test_a_changed_lightgbm_text_is_refused(name: str):
     assert changed != text
     with pytest.raises((ValueError, KeyError, ArithmeticError)):
         check_lightgbm(changed)
+
+
+def test_a_stored_booster_is_checked_before_it_is_loaded():
+    """The text within the file of an estimator is judged as one alone."""
+    whole, change = CHANGES["a circle"]
     with pytest.raises(InvalidModel, match="was changed"):
-        persistence.from_bytes(stored_booster(changed))
+        persistence.from_bytes(stored_booster(change(lightgbm_text(whole))))
 
 
 def stored_booster(text: str) -> bytes:
@@ -181,9 +181,13 @@ FORESTS = {
 }
 
 
-@pytest.mark.parametrize("name", FORESTS)
 @pytest.mark.parametrize(
-    ("field", "value"), [("left_child", 0), ("right_child", 9_999), ("feature", 4)]
+    ("name", "field", "value"),
+    [
+        ("forest", "left_child", 0),
+        ("boosting", "right_child", 9_999),
+        *((name, "feature", 4) for name in FORESTS),
+    ],
 )
 def test_a_changed_tree_of_scikit_learn_is_refused(name: str, field: str, value: int):
     """A circle, a node that does not exist, a feature beyond those of the forest."""
@@ -207,12 +211,10 @@ def test_a_changed_tree_of_scikit_learn_is_refused(name: str, field: str, value:
 
 @pytest.mark.parametrize("booster", ["gbtree", "dart", "gblinear"])
 def test_every_sort_of_xgboost_model_is_sound(booster: str):
-    """Trees, dropped trees, and linear functions, of three classes as well."""
-    for y in (Y, np.digitize(Y, [1.0, 2.0])):
-        given: dict[str, Any] = {"booster": booster, "nthread": 1}
-        if y is not Y:
-            given |= {"objective": "multi:softprob", "num_class": 3}
-        check_xgboost(xgboost.train(given, xgboost.DMatrix(X, y), 3))
+    """Trees, dropped trees, and linear functions, of three classes."""
+    settings = {"booster": booster, "nthread": 1, "num_class": 3}
+    data = xgboost.DMatrix(X, np.digitize(Y, [1.0, 2.0]))
+    check_xgboost(xgboost.train(settings | {"objective": "multi:softprob"}, data, 3))
 
 
 @pytest.mark.parametrize(
@@ -226,10 +228,7 @@ def test_a_changed_xgboost_tree_is_refused(key: str, value: int):
     tree = model["learner"]["gradient_booster"]["model"]["trees"][0]
     tree[key][0] = value
     changed = xgboost.Booster()
-    try:
-        changed.load_model(bytearray(json.dumps(model).encode()))
-    except xgboost.core.XGBoostError:
-        return
+    changed.load_model(bytearray(json.dumps(model).encode()))
     with pytest.raises(ValueError, match="was changed"):
         check_xgboost(changed)
 
@@ -244,7 +243,7 @@ def header_of(shape: tuple[int, ...], dtype: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((10**13,), "<f8"), ((2**40, 2**40), "<f8"), ((10**15,), "|V0")],
+    [((2**40, 2**40), "<f8"), ((10**15,), "|V0")],
 )
 def test_an_array_is_as_large_as_its_file(shape: tuple[int, ...], dtype: str):
     """Its header alone would allocate any memory."""
@@ -286,13 +285,3 @@ def test_a_file_that_many_objects_name_is_refused():
 
     with pytest.raises(InvalidModel, match="several objects name"):
         persistence.check_foreign(with_schema(whole, twice))
-
-
-def test_a_pipe_in_place_of_a_file_is_an_error(tmp_path):
-    """Reading it would wait for a writer for ever."""
-    pipe = tmp_path / "model.skops"
-    os.mkfifo(pipe)
-    with pytest.raises(StorageUnreachable, match="not a regular file"):
-        files.read_bytes(UPath(pipe))
-    with pytest.raises(StorageUnreachable, match="not a regular file"):
-        files.read_many([UPath(pipe)])

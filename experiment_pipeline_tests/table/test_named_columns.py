@@ -36,14 +36,8 @@ def test_right_names_are_told_nothing(task: str, split: str):
     [
         ("exclude.aeg", {"exclude": {"aeg": "a slip"}}),
         ("target", {"target": "readmited", "positive_class": "yes"}),
-        ("split.column", {"split": {"by": "group", "column": "pateint"}}),
         ("split.id_columns.0", {"split": {"by": "random", "id_columns": ["visit"]}}),
         ("preparation.types.wieght", {"preparation": {"types": {"wieght": "text"}}}),
-        ("preparation.calendar.visitd", {"preparation": {"calendar": ["visitd"]}}),
-        (
-            "preparation.categories.wrad",
-            {"preparation": {"categories": {"wrad": {"trim": True}}}},
-        ),
         (
             "preparation.missing_values.x",
             {"preparation": {"missing_values": {"x": ["?"]}}},

@@ -23,15 +23,12 @@ def problem(y, task: str, **changes) -> str:
     ("task", "y", "said"),
     [
         ("binary", ["yes"] * 9, "'yes' in all 9 rows"),
-        ("regression", [1.5] * 9, "in all 9 rows"),
         ("regression", [None, np.nan], "missing in every row"),
         ("binary", ["a", "b", "c"] * 5, "Write task: multiclass"),
         ("binary", list(range(40)), "Write task: regression"),
-        ("binary", ["yes"] * 9 + ["no"], "'no'"),
         # The text "1", which is asked for, is not the number 1.
         ("binary", [0, 1] * 5, "it holds 0, 1"),
         ("multiclass", ["a", "b"] * 5 + ["c"], "fewer than 3 rows"),
-        ("multiclass", [0.1, 0.2] * 5, "Write task: regression"),
         (
             "regression",
             [1.0, np.inf, -np.inf],
@@ -75,9 +72,7 @@ def test_a_metric_of_counts_is_refused_for_negative_targets():
     ("y", "positive", "classes"),
     [
         ([1, 0, 1], None, (0, 1)),
-        ([1.0, 0.0], None, (0, 1)),
         ([True, False], None, (False, True)),
-        (["yes", "no"], None, ("no", "yes")),
         (["yes", "no"], "no", ("yes", "no")),
         ([1, 0], 0, (1, 0)),
     ],
