@@ -2,6 +2,7 @@
 own key.
 """
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -26,18 +27,28 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "",
         "data.url: '': String should have at least 1 character (Any fsspec URL",
     ),
+    ("data.format", "xlsx", "data.format: 'xlsx' should be 'csv' or 'parquet'"),
     (
         "data.endpoint_url",
         "http://localhost",
         "endpoint_url has no effect on a file URL",
     ),
+    ("data.anonymous", True, "data.anonymous: anonymous has no effect on a file URL"),
     (
         "data",
         {"url": "x", "format": "parquet", "delimiter": ","},
         "data.delimiter: delimiter has",
     ),
     ("data", ["s3://b/t?token=pass"], "data: ['s3://b/t?***'] should be"),
+    ("target", 2013, "target: 2013 should be a valid string; put it in quotes"),
     ("task", "regression", "metric: 'roc_auc' is not a metric of task regression"),
+    (
+        "positive_class",
+        ["yes"],
+        "a valid boolean or a valid integer or a valid number or a valid",
+    ),
+    ("exclude", ["arrival"], "a valid dictionary (Column → the reason"),
+    ("exclude", {"arrival": None}, "exclude.arrival: null should be a valid string"),
     ("exclude", {"late": "leaks"}, "exclude.late: names the target 'late'"),
     ("sample_weight", "late", "sample_weight: names the target 'late'"),
     ("sample_weight", "arrival", "exclude.arrival: names the column of weights"),
@@ -46,11 +57,14 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         {"arrival": "increasing"},
         "monotone.arrival: 'arrival' is not a feature",
     ),
+    ("monotone", {"age": "up"}, "monotone.age: "),
+    ("split.id_columns", ["late"], "split.id_columns: names the target"),
     (
         "preparation.calendar",
         {"late": ["month"]},
         "preparation.calendar: names the target",
     ),
+    ("preparation.calendar", [{"arrival": ["month"]}], "preparation.calendar: "),
     (
         "preparation.datetime_formats",
         {"t": "YYYY"},
@@ -60,6 +74,11 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "preparation.datetime_formats",
         {"t": "%Q"},
         "'Q' is a bad directive in format '%Q'",
+    ),
+    (
+        "preparation.numbers",
+        {"t": {"decimal": ","}},
+        "does not declare as number; write types:",
     ),
     (
         "preparation.numbers",
@@ -75,6 +94,11 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "costs",
         {"false_positive": 1},
         "costs: a positive row that is found costs no less than one that is missed",
+    ),
+    (
+        "costs",
+        {"false_positive": 1, "false_negative": float("inf")},
+        "should be a finite number",
     ),
     (
         "costs",  # what it brings is a negative cost
@@ -94,13 +118,28 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("split", {"by": "tme"}, "split.by: 'tme' is not allowed; did you mean 'time'?"),
     (
         "split",
+        {"by": "group"},
+        "split.column: is missing: the column whose values stay together",
+    ),
+    (
+        "split",
         {"by": "time", "column": "t", "gap": "soon"},
         "split.gap: 'soon' is not a duration",
     ),
     (
         "split",
+        {"by": "time", "column": "t", "unit": "0 days"},
+        "split.unit: the unit is zero",
+    ),
+    (
+        "split",
         {"by": "column", "column": "s", "train": ["test"]},
         "the value test stands in two",
+    ),
+    (
+        "split.fractions",
+        {"train": 0.5},
+        "split.fractions: train (0.5) + test (0.2) + validation",
     ),
     ("search.0.algorithm", "ligthgbm", "did you mean 'lightgbm'? allowed: lightgbm"),
     ("search.0.draws", None, "search.0: method random needs draws"),
@@ -116,15 +155,46 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ),
     ("search.0.name", "mine", "search.0.name: needs a single configuration"),
     (
+        "search.0",
+        {**PLAIN, "name": "../mine"},
+        "search.0.name: '../mine': String should match",
+    ),
+    (
         "search.0.hyperparameters.C",
         {"low": 2, "high": 1},
         "C: low (2) is not below high (1)",
     ),
+    (
+        "search.0.hyperparameters.C",
+        {"low": 0, "high": 1, "scale": "log"},
+        "needs low > 0",
+    ),
+    (
+        "search.0",
+        {**PLAIN, "hyperparameters": {"C": {"low": 1, "high": 2}}},
+        "a grid cannot hold",
+    ),
     ("search.0", {**DEEP, "hyperparameters": {"C": [1, 2]}}, "C: cannot be searched"),
+    (
+        "search.0",
+        {**DEEP, "method": "random", "draws": 2},
+        "0.method: random has no effect on",
+    ),
     (
         "search.0",
         {**DEEP, "hyperparameters": {"max_depth": 1}},
         ".0.max_depth: max_depth is also",
+    ),
+    (
+        "search.0.features",
+        ["text", "text"],
+        "search.0.features: the list is empty or names an",
+    ),
+    ("calibrate", True, "calibrate: true should be 'sigmoid' or 'off'"),
+    (
+        "halving",
+        None,
+        "halving: no value is given; write on, off, or its keys and values",
     ),
     (
         "halving",
@@ -133,8 +203,18 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ),
     (
         "halving",
+        {"fractions": [0.5, 0.5, 1]},
+        "halving.fractions: each rung needs more rows",
+    ),
+    (
+        "halving",
         {"fractions": [0.1, 0.5]},
         "halving.fractions: the last rung has 0.5 of the rows",
+    ),
+    (
+        "engine",
+        "tls://me:pass@h:8786",
+        "engine: 'tls://***@h:8786' should be a valid dictionary",
     ),
     (
         DASK,
@@ -144,10 +224,26 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     (DASK, "tls://me:pass@h:8786", "tls://host:8786, without user and password"),
     (
         DASK,
+        "tcp://10.0.0.7:8786",
+        "engine.dask.address: tcp:// to another machine is nei",
+    ),
+    (
+        DASK,
         "tcp://127.0.0.1.example:8786",
         "engine.dask.address: tcp:// to another machin",
     ),
+    (DASK, ["tls://me:pass@h:8786"], "engine.dask: ['tls://***@h:8786'] should be"),
+    (
+        "evaluation",
+        "cv",
+        "evaluation: 'cv' should be a valid dictionary (test_set, or cross_va",
+    ),
     ("metric", "auc", "metric: 'auc' is not a metric of task binary"),
+    (
+        "acceptance",
+        [{"metric": "roc_auc"}],
+        "acceptance.0: give exactly one of at_least",
+    ),
     (
         "acceptance",
         [{"metric": "brier", "at_least": 0.1}],
@@ -160,10 +256,21 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ),
     (
         "acceptance",
+        [{"metric": "rmse", "at_most": 1}],
+        "acceptance.0.metric: 'rmse' is not a metr",
+    ),
+    (
+        "acceptance",
         [CRITERION, CRITERION],
         "acceptance.0.metric: roc_auc has several limits",
     ),
+    ("audit", [], "audit: []: Tuple should have at least 1 item"),
     ("audit", ["late"], "audit.columns: names the target 'late'; drop it there"),
+    (
+        "audit",
+        {"columns": ["sex"], "selection_rate_ratio": 1.25},
+        "less than or equal to 1",
+    ),
     (
         "audit",
         {"columns": ["sex"], "accuracy_ratio": 0.8},
@@ -198,21 +305,29 @@ def test_an_impossible_value_is_refused(path: str, value: Any, message: str):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "other"),
     [
-        ("positive_class", "yes"),
-        ("costs", {"false_positive": 1, "false_negative": 10}),
-        ("calibrate", "sigmoid"),
+        ("positive_class", "yes", {"task": "multiclass", "metric": "log_loss"}),
+        ("costs", {"false_positive": 1, "false_negative": 10}, {"task": "regression"}),
+        ("calibrate", "sigmoid", {"task": "regression"}),
+        (
+            "monotone",
+            {"age": "increasing"},
+            {"task": "multiclass", "metric": "log_loss"},
+        ),
     ],
 )
-def test_a_setting_of_another_task_is_refused(key: str, value: Any):
-    """A positive class, costs or a calibration that nothing would look at."""
-    raw = changed(key, value) | {"task": "regression", "metric": "rmse"}
-    (problem,) = told(raw)
+def test_a_setting_of_another_task_is_refused(
+    key: str, value: Any, other: dict[str, str]
+):
+    """A positive class, costs, a calibration or a direction that nothing
+    would look at.
+    """
+    (problem,) = told({**changed(key, value), "metric": "rmse"} | other)
     assert problem.startswith(f"defs.yaml:1: {key}: ")
 
 
-@pytest.mark.parametrize("name", ["my-visits", "2visits", "v" * 81])
+@pytest.mark.parametrize("name", ["my-visits", "2visits", "visits 2", "", "v" * 81])
 def test_a_name_must_do_for_asset_keys_and_ops(name: str):
     """The folder's name becomes part of keys and op names, so it is judged
     like them.
@@ -238,7 +353,14 @@ def test_hyperparameters_keep_their_types():
 @pytest.mark.parametrize("key", ["halving", "ensemble", "not_worse_than_champion"])
 @pytest.mark.parametrize(
     ("written", "on"),
-    [(None, True), ("on", True), ({}, True), (False, False), ("off", False)],
+    [
+        (None, True),
+        (True, True),
+        ("on", True),
+        ({}, True),
+        (False, False),
+        ("off", False),
+    ],
 )
 def test_what_is_on_by_default_is_switched_off_by_a_word(
     key: str, written: Any, on: bool
@@ -342,12 +464,23 @@ def test_a_setting_counts_where_it_may_be_read(key: str):
         assert (given != instead) == (stage in readers), stage
 
 
+def test_a_column_of_weights_and_a_direction_have_one_role():
+    """Only features have a direction."""
+    (problem,) = told(VALID | {"sample_weight": "w", "monotone": {"w": "increasing"}})
+    assert "monotone.w: 'w' is not a feat" in problem
+    assert told(VALID | {"sample_weight": "w", "monotone": {"age": "decreasing"}}) == []
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
         (
             {"export": {"refit": "none"}},
             "export.refit: cross-validation fits one model per fold",
+        ),
+        (
+            {"halving": "on"},
+            "halving: cross-validation fits every configuration on all folds",
         ),
         (
             {"evaluation": {"cross_validation": {"repeats": 2}}, "split": BY_TIME},
@@ -391,8 +524,26 @@ def test_a_part_of_an_experiment_holds_nothing_else():
         with pytest.raises(AttributeError):
             getattr(part, key)
     keys = {"name", *STAGES["leaderboard"].reads}
-    written = spec.model_dump(include=keys, exclude_unset=True)
-    assert part.model_dump(exclude_unset=True) == written
+    for how in ({"exclude_unset": True}, {}):
+        assert part.model_dump(**how) == spec.model_dump(include=keys, **how)
+
+
+def test_what_people_say_is_text_and_a_day():
+    """A day is a date or its text, as YAML holds it; a number would be a moment of
+    1970.
+    """
+    days = [
+        spec_of(VALID | {"record": {"review_on": d}})
+        for d in (DAY, date.fromisoformat(DAY))
+    ]
+    assert [day.record.model_dump(mode="json")["review_on"] for day in days] == [
+        DAY,
+        DAY,
+    ]
+    wrong = {"purpose": 7, "not_for": "", "review_on": 20270630, "why": "x"}
+    assert all(
+        f"record.{key}: " in "".join(told(VALID | {"record": wrong})) for key in wrong
+    )
 
 
 def test_no_part_of_a_chain_of_urls_shows_a_secret():
@@ -460,12 +611,18 @@ def test_many_problems_fit_on_one_screen():
     assert lines[-1] == f"and {30 - MOST_PROBLEMS} more"
 
 
-@pytest.mark.parametrize("key", ["two\nlines", "\x1b[31m"])
+@pytest.mark.parametrize("key", ["two\nlines", "", "\x1b[31m"])
 def test_a_problem_is_one_line_whatever_the_key(key: str):
     """Keys that would break a line or colour a terminal are shown escaped."""
     [problem] = told(changed("preparation", {"types": {key: "date"}}))
     assert problem.isprintable()
     assert repr(key) in problem
+
+
+def test_long_values_are_cut():
+    """A value of a whole page does not hide the message."""
+    [problem] = told(changed("task", "x" * 1000))
+    assert len(problem) < 200
 
 
 def test_settings_from_python_are_explained_without_a_file():
@@ -474,6 +631,9 @@ def test_settings_from_python_are_explained_without_a_file():
     assert spec_from("visits", settings).data is None
     with pytest.raises(InvalidExperiment) as caught:
         spec_from("visits", {**settings, "workers": 0, "sed": 1})
-    workers, seed, _ = str(caught.value).splitlines()
-    assert workers == "settings: workers: 0 should be greater than or equal to 1"
-    assert seed.startswith("settings: sed: unknown key 'sed'; did you mean 'seed'? ")
+    assert str(caught.value).splitlines() == [
+        "settings: workers: 0 should be greater than or equal to 1",
+        "settings: sed: unknown key 'sed'; did you mean 'seed'? allowed: "
+        + ", ".join(key for key in ExperimentSpec.model_fields if key != "name"),
+        "  fix: correct these keys",
+    ]

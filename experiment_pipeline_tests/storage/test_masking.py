@@ -9,7 +9,6 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.reading import YamlFile, to_yaml
 from experiment_pipeline.storage.files import files_below, location, without_credentials
 from experiment_pipeline.storage.masking import masked, masked_yaml, secret_lines
-from experiment_pipeline.storage.provenance import git
 from experiment_pipeline.tracking import questions
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run_named
@@ -75,42 +74,26 @@ def yaml_of(spec: ExperimentSpec) -> str:
     return to_yaml({"type": "experiment_pipeline.Experiment", "attributes": attributes})
 
 
-def test_values_of_the_environment_are_in_no_file(storage: Path, tmp_path, monkeypatch):
-    """Version, commit, database, archive and pages hold the template; the version can
-    still be read.
-    """
-    repository = tmp_path / f"{SECRET}.git"
-    git(tmp_path, "init", "--quiet", "--bare", str(repository))
-    table = scenario.write_csv(tmp_path / f"{SECRET}.csv")
-    monkeypatch.setenv("TABLE", str(table))
-    monkeypatch.setenv("PLACE", str(repository))
-    spec = scenario.spec(
-        url="{{ env.TABLE }}",
-        search=[{"algorithm": "linear"}],
-        export={"repository": "{{ env.PLACE }}"},
-        tags={"owner": "{{ env('NOBODY', 'team') }}", "note": f"ghp_{SECRET * 3}"},
-    )
-    text = yaml_of(spec)
-    named = judged(spec.name, YamlFile(text, "x/defs.yaml"), scenario.SCHEMA)
-    assert (named.spec.source.url, named.spec.tags["owner"]) == (str(table), "team")
-    [warning] = secret_warnings(named)
-    assert warning.startswith(
-        f"x/defs.yaml:{text[: text.index('ghp_')].count(chr(10)) + 1}: "
-    )
-    assert run_named(named).success
-    found = [
+def with_secret(storage: Path) -> list[str]:
+    """The files of a storage root that hold the secret."""
+    return [
         path
         for path in files_below(location(str(storage)))
         if SECRET.encode() in (storage / path).read_bytes()
     ]
-    assert found == []
-    declared = git(
-        repository, "show", f"{spec.name}/v0001:models/{spec.name}/experiment.yaml"
+
+
+def test_templates_are_filled_in_and_a_secret_is_warned_of():
+    """The warning has file and line."""
+    spec = scenario.spec(
+        tags={"owner": "{{ env('NOBODY', 'team') }}", "note": f"ghp_{SECRET * 3}"}
     )
-    assert "{{ env.TABLE }}" in declared
-    assert SECRET not in declared
-    facts = questions.run_of(spec.name)
-    assert SECRET not in f"{dict(facts)} {questions.files_of(facts)}"
+    text = yaml_of(spec)
+    named = judged(spec.name, YamlFile(text, "x/defs.yaml"), scenario.SCHEMA)
+    assert named.spec.tags["owner"] == "team"
+    [warning] = secret_warnings(named)
+    line = text[: text.index("ghp_")].count("\n") + 1
+    assert warning.startswith(f"x/defs.yaml:{line}: ")
 
 
 def test_an_error_shows_the_template(storage: Path, tmp_path, monkeypatch):
@@ -124,8 +107,4 @@ def test_an_error_shows_the_template(storage: Path, tmp_path, monkeypatch):
     facts = questions.runs(status=["failed"], all_columns=True).iloc[0]
     assert "{{ env.PLACE }}" in facts["error"]
     assert SECRET not in f"{done.failure} {dict(facts)}"
-    assert not [
-        path
-        for path in files_below(location(str(storage)))
-        if SECRET.encode() in (storage / path).read_bytes()
-    ]
+    assert with_secret(storage) == []
