@@ -232,7 +232,9 @@ def test_dagsters_server_sends_links_on_to_wherever_the_reports_run(monkeypatch)
     assert answer_of(application, foreign)["status"] == 403
 
 
-def answer_of(application: Any, request: dict[str, Any]) -> dict[str, Any]:
+def answer_of(
+    application: Any, request: dict[str, Any], body: bytes = b""
+) -> dict[str, Any]:
     """How an ASGI application begins to answer.
 
     What `request` does not name are its headers.
@@ -252,7 +254,7 @@ def answer_of(application: Any, request: dict[str, Any]) -> dict[str, Any]:
     answers: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b""}
+        return {"type": "http.request", "body": body}
 
     async def send(message: Any) -> None:
         is_closed = message["type"] == "websocket.close"

@@ -19,6 +19,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
     ROWS,
+    TRAIN_ROWS,
     assembled,
     experiment,
     one,
@@ -177,3 +178,16 @@ def test_only_numbers_of_the_table_have_a_direction():
         wrong = experiment([one("dummy")], monotone={name: "increasing"})
         with pytest.raises(UnusableTable, match=problem):
             directions_of(frame, wrong)
+
+
+def test_early_stopping_listens_to_the_weights_of_the_slice():
+    """Where the slice counts another kind of rows, another round is the best one."""
+    frame = table(("no", "yes"))
+    wrong = (frame["distance"] > 0) != (frame["late"] == "yes")
+    early_stopping = np.zeros(ROWS, dtype=bool)
+    early_stopping[:TRAIN_ROWS] = training_sets().early_stopping
+    of_the_slice = np.where(wrong, 100.0, 0.01)
+    odd = weighted("binary", np.where(early_stopping, of_the_slice, 1.0))
+    usual = weighted("binary", np.where(early_stopping, 1.0, 1.001))
+    spec = experiment([one("lightgbm")], metric="log_loss")
+    assert train_one(spec, odd).result.rounds < train_one(spec, usual).result.rounds

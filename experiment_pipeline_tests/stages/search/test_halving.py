@@ -292,3 +292,13 @@ def test_another_metric_or_gate_fits_nothing_again():
         assert rescored.metric == "log_loss"
         assert rescored.train_score == expected.result.train_score
         assert rescored.test_score == expected.result.test_score
+
+
+def test_a_full_model_outlives_a_failure_at_a_small_rung(memory):
+    """Neighbours that a small rung lacks are there in all rows, and were asked for."""
+    many = one("sklearn.neighbors.KNeighborsClassifier", n_neighbors=[2_000])
+    spec = experiment(searched=[*SEARCH, many])
+    (last,) = [c for c in configurations(spec) if "KNeighbors" in c.key]
+    assert run(spec, SETS, memory).conclusions[last.key].status == "failed"
+    run(spec, SETS, memory, asked_for=[last])
+    assert run(spec, SETS, memory).conclusions[last.key].status == "trained"
