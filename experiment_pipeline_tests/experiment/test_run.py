@@ -30,6 +30,7 @@ from experiment_pipeline.experiment.flow import analysis_fingerprint
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking.database import recording
 from experiment_pipeline_tests import own_metrics, runs, scenario
 from experiment_pipeline_tests.experiment.visits import (
     SETTINGS,
@@ -201,6 +202,8 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
 
     with monkeypatch.context() as patched:
         patched.setattr(run_module.ProgressReporter, "concluded", interrupt)
+        # What is written at the end is concluded in this thread, as Ctrl-C arrives here.
+        patched.setattr(recording, "SECONDS_BETWEEN_WRITES", 1_000.0)
         with pytest.raises(KeyboardInterrupt, match="the same call continues") as ended:
             run_for(500)
     assert len(ended.traceback) == 4, "pages of a notebook"
