@@ -61,7 +61,8 @@ _STAGES = (
                 "it."
             ),
             "no_new_data_issues": (
-                "The table has nothing to correct that the run before did not have. "
+                "The table has nothing to correct that the run before did not have, "
+                "and no cause has a larger share of the rows than chance explains. "
                 "Page and CSV are for whoever delivers it."
             ),
         },

@@ -21,7 +21,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import Row
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validated_data.changes import ComparedData
-from experiment_pipeline.statistics.distances import STATISTIC
+from experiment_pipeline.statistics.distances import STATISTIC, difference
 from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.kinds import kind_of, numbers_of
@@ -39,6 +39,8 @@ OF_CHANGES = frozenset({DRIFT, COLUMNS, LATE, GONE})
 # Rows to look at, which may be right: they are no issue.
 TO_CHECK = "Targets to check"
 _LEAST_PROBABLE = 0.05  # of the recorded class
+# In a large table the smallest growth is more than chance, but not worth an alert.
+_LEAST_GROWTH = 1.1  # times the share of the run before
 # Check of pandera → its rule in words.
 _IN_WORDS = {
     "in_range": "must be in the range",
@@ -83,6 +85,20 @@ class Issue:
     def counted_rule(self) -> str:
         """`age must be in the range (0, 120) (2 rows, 0.42 %)`."""
         return with_count(self.rule, self.rows, self.share)
+
+    def has_grown(self, before: Row) -> bool:
+        """Whether its share of the rows exceeds that of `before` by more than chance.
+
+        `before`: its row in the record of an earlier run. Rows count as independent.
+        """
+        if not (self.share and before["share"]):
+            return False
+        change = difference(
+            _beside_others(before["rows"], before["share"]),
+            _beside_others(self.rows, self.share),
+        )
+        is_large = self.share >= _LEAST_GROWTH * before["share"]
+        return is_large and change.effect_size > change.noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,7 +398,18 @@ def with_count(rule: str, rows: int | None, share: float | None) -> str:
     """`age must be in the range (0, 120) (2 rows, 0.42 %)`."""
     if rows is None or share is None:
         return rule
-    return f"{rule} ({numbers.counted(rows, 'row')}, {numbers.share(share)})"
+    return f"{rule} ({counted_rows(rows, share)})"
+
+
+def counted_rows(rows: int, share: float) -> str:
+    """`2 rows, 0.42 %`."""
+    return f"{numbers.counted(rows, 'row')}, {numbers.share(share)}"
+
+
+def _beside_others(rows: int | None, share: float) -> np.ndarray:
+    """Return the number of these rows and that of all others, (2,)."""
+    number = rows or 0
+    return np.array([number, round(number / share) - number])
 
 
 def _neighbours(rows: np.ndarray, hashes: np.ndarray, chosen: np.ndarray) -> np.ndarray:

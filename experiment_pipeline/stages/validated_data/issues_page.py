@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cached_property
@@ -23,12 +23,13 @@ from experiment_pipeline.stages.validated_data.issues import (
     Earlier,
     Example,
     Issue,
+    counted_rows,
     with_count,
 )
 from experiment_pipeline.storage.records import fingerprint_of
 
 PAGE, CSV = "data_issues.html", "data_issues.csv"
-_VERSION = 2  # of the page
+_VERSION = 3  # of the page
 _SHOWN = 5  # examples on the page
 # What a spreadsheet would take for a formula; a negative number is none.
 _FORMULA = re.compile(r"[=+@\t\r]|-(?!\d[\d.,]*$)")
@@ -52,6 +53,16 @@ class IssuesReport:
         return (
             [] if before is None else [i for i in self.issues if i.code not in before]
         )
+
+    @property
+    def grown(self) -> Mapping[str, str]:
+        """The issues whose share of the rows has grown: code → what it was before."""
+        before = self.earlier.issues or {}
+        return {
+            issue.code: counted_rows(row["rows"], row["share"])
+            for issue in self.issues
+            if (row := before.get(issue.code)) and issue.has_grown(row)
+        }
 
     @property
     def gone(self) -> list[str]:
@@ -78,13 +89,15 @@ class IssuesReport:
         return f"since {before[issue.code]['since']:%Y-%m-%d}"
 
     def _history(self, issue: Issue) -> str:
-        """`Run 6fda8eb8 found it first; the run before found 19 rows`."""
+        """`Run 6fda8eb8 found it first; the run before found 19 rows, 0.4 %`."""
         row = (self.earlier.issues or {}).get(issue.code)
         if row is None:
             return ""
         text = f"Run {row['since_run'][:8]} found it first"
         if row["rows"] not in {None, issue.rows}:
-            text += f"; the run before found {numbers.counted(row['rows'], 'row')}"
+            text += f"; the run before found {counted_rows(row['rows'], row['share'])}"
+        if issue.code in self.grown:
+            text += ": more than by chance"
         return f"{text}."
 
     @cached_property
@@ -134,6 +147,8 @@ class IssuesReport:
         text = numbers.counted(len(self.issues), "data issue")
         if self.new:
             text += f", {len(self.new)} of them new"
+        if self.grown:
+            text += f", {len(self.grown)} with a larger share of the rows"
         if self.gone:
             text += f"; no longer found: {len(self.gone)}"
         return text
@@ -190,7 +205,10 @@ def _no_formula(cell: object) -> object:
 def outcome(
     report: IssuesReport, page: str, csv: str, run_id: str, now: datetime
 ) -> Outcome:
-    """The issues, and a warning about new ones; `page` and `csv`: their places."""
+    """The issues, and a warning about new and grown ones.
+
+    `page` and `csv`: their places.
+    """
     before = report.earlier.issues or {}
     first = {"since": now, "since_run": run_id}
     rows = [
@@ -205,9 +223,15 @@ def outcome(
         )
         for issue in report.issues
     ]
+    new = [f"{issue.cause}: {issue.counted_rule}" for issue in report.new]
+    grown = [
+        f"{issue.cause}: {issue.counted_rule}, grown from {report.grown[issue.code]}"
+        for issue in report.issues
+        if issue.code in report.grown
+    ]
     check = Check.of(
         "no_new_data_issues",
-        [f"{issue.cause}: {issue.counted_rule}" for issue in report.new],
+        new + grown,
         "warning",
         holds=report.in_words,
     )

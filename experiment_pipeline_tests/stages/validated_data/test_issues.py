@@ -218,7 +218,7 @@ def test_new_issues_are_told_from_earlier_ones_and_mended_ones():
     same = report([rejected], old)
     [row] = same.frame.itertuples()
     assert row.since == "since 2026-11-01"
-    before = "Run 11111111 found it first; the run before found 2 rows."
+    before = "Run 11111111 found it first; the run before found 2 rows, 10 %."
     assert row.history == before
     assert before in same.page().decode()
     assert same.gone == ["b is wrong (2 rows, 10 %): mended; first seen 2026-11-01"]
@@ -237,6 +237,49 @@ def test_new_issues_are_told_from_earlier_ones_and_mended_ones():
     assert (row.since, row.since_run) == (NOW, "33333333-4444")
     in_memory = outcome(report([rejected], Earlier()), "", "", "", NOW)
     assert in_memory.checks[0].passed
+
+
+def test_an_issue_that_has_grown_is_reported_from_what_to_what():
+    """The check fails, though the run before had it."""
+    before = {**row_of(Issue("Rejected rows", "a", "a is wrong")), "share": 2 / 480}
+    issue = Issue("Rejected rows", "a", "a is wrong", 20, 20 / 500)
+    grown = report([issue], Earlier({issue.code: before}))
+    [check] = outcome(grown, "", "", "", NOW).checks
+    assert not check.passed
+    text = "Rejected rows: a is wrong (20 rows, 4 %), grown from 2 rows, 0.417 %"
+    assert check.means == text
+    page = grown.page().decode()
+    assert "the run before found 2 rows, 0.417 %: more than by chance." in page
+    assert "1 data issue, 1 with a larger share of the rows." in page
+
+
+def test_a_stable_share_of_another_table_has_hardly_ever_grown():
+    """By simulation: 1 in 1,000 of tables that are 1.3 or 10 times as large; a doubled
+    share of 20,000 rows is found, and a growth by 3 % of a million rows is not reported.
+    """
+    generator = np.random.default_rng(0)
+
+    def grown(share: float, rows: int, growth: float, more: float) -> float:
+        first = generator.binomial(rows, share, 500)
+        later = generator.binomial(int(rows * more), share * growth, 500)
+        alarms = [
+            Issue("", "", "", count, count / int(rows * more)).has_grown(
+                {"rows": old, "share": old / rows}
+            )
+            for old, count in zip(first.tolist(), later.tolist(), strict=True)
+        ]
+        return float(np.mean(alarms))
+
+    stable = [
+        grown(share, rows, 1.0, more)
+        for share in (0.002, 0.02, 0.3)
+        for rows in (300, 3_000, 1_000_000)
+        for more in (1.3, 10)
+    ]
+    assert np.mean(stable) <= 0.001
+    assert max(stable) <= 0.006  # 3 of 500
+    assert grown(0.01, 20_000, 2.0, 1.3) == 1
+    assert grown(0.1, 1_000_000, 1.03, 1.3) == 0
 
 
 @pytest.mark.parametrize(
