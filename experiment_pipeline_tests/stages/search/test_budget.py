@@ -126,6 +126,17 @@ def test_time_is_left_to_fit_again_and_to_report():
     assert brake.is_out_of_time
 
 
+def test_the_seconds_of_an_ensemble_are_kept_as_far_as_there_are_any():
+    """On all rows its members are fitted again; where time is short, fewer of them."""
+    brake, clock = brake_of(60, FULL)
+    members = [fitted(configuration, 0.9, 2.0) for configuration in LINEAR[:4]]
+    learn(brake, *members)
+    assert brake.reserved == pytest.approx(AFTER.of(members))
+    clock.seconds = 60 - AFTER.of(members[:2]) - 0.1
+    brake.fit_ended(members[0])
+    assert brake.reserved == pytest.approx(AFTER.of(members[:2]))
+
+
 def test_fits_have_a_share_of_the_time_however_long_the_rest_takes():
     """A search without a fit has nothing to refit."""
     brake, clock = brake_of(10, FULL)
@@ -363,7 +374,7 @@ def test_enough_are_compared_within_the_budget():
 
 def test_whom_a_later_rung_has_no_time_for_goes_on():
     """It was among the best before: it is fitted on all rows, after those that this
-    rung has scored, as long as there is time.
+    rung has scored, as long as there is time. The best so far starts first.
     """
     engine = Simulated(
         seconds_of=lambda _, part: (
@@ -381,6 +392,7 @@ def test_whom_a_later_rung_has_no_time_for_goes_on():
     }
     assert 0 < len(keys[2]) < SMALL.promotes
     _, *in_full = keys[3]  # after the baseline
+    assert keys[2][0] == FOREST.key
     scored = len([key for key in in_full if key in keys[2]])
     assert {*in_full[:scored]} <= {*keys[2]}
     assert in_full[scored:]

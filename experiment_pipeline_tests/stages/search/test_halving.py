@@ -7,11 +7,13 @@ import itertools
 
 import pytest
 
+from experiment_pipeline.spec.search import Budget
 from experiment_pipeline.stages.search import budget, conclusions, sweep
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.halving import settled
+from experiment_pipeline.stages.search.rungs import competes
 from experiment_pipeline.stages.search.sweep import in_order, trained_or_failed
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
@@ -195,6 +197,15 @@ class OneByOne:
             if brake is None or brake.may_start(configuration.key):
                 self.seconds += len(sets.train) / 600
                 yield trained_or_failed(configuration, work, sets, spec)
+
+
+def test_the_longest_fits_start_first_unless_time_may_run_out():
+    """That keeps workers busy to the end; against a clock the best so far go first."""
+    long, *_, quick = [entrant for entrant in configurations(SPEC) if competes(entrant)]
+    assert in_order([quick, long], SETS, None) == [long, quick]
+    after = budget.AfterSearch(SETS, workers=2)
+    timed = budget.Brake(Budget(seconds=60), lambda: 0.0, after, "roc_auc")
+    assert in_order([quick, long], SETS, timed) == [quick, long]
 
 
 def test_a_budget_of_seconds_ends_between_fits(ran, monkeypatch):

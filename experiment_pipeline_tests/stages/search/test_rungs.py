@@ -79,6 +79,16 @@ def test_no_group_and_no_id_is_split():
             ) == {1}
 
 
+def test_rows_that_are_added_move_few_others():
+    """Under a split by hash a rung of more rows is the old one and some new rows."""
+    spec = experiment()
+    frame = rows(4_000)
+    few, many = (sets_of(spec, frame.iloc[: count + TEST]) for count in (3_000, 3_400))
+    before = few.train.index[thinning_order(few, spec) < 0.25]
+    after = many.train.index[thinning_order(many, spec) < 0.25]
+    assert len(set(before) - set(after)) < 0.05 * len(before)
+
+
 def test_time_is_thinned_evenly():
     """A rung spans the whole train period without a hole, outside the early-stopping
     set and in it.

@@ -155,6 +155,7 @@ def test_a_drafted_search_is_checked_without_an_import(task: str, monkeypatch):
         ("sklearn.neural_network.MLPClassifier", {"early_stopping": True}, None),
         (f"{HIST}Classifier", {"early_stopping": True}, None),
         (f"{OWN}.stops_within", {}, "estimator__early_stopping"),
+        ("sklearn.ensemble.GradientBoostingClassifier", {"n_iter_no_change": 5}, None),
     ],
 )
 def test_early_stopping_on_random_rows_is_refused(
