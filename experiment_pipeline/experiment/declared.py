@@ -37,6 +37,7 @@ from experiment_pipeline.intake.raw_table import RawTable, content_digest, parse
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.reporting.run_record import Row
 from experiment_pipeline.spec import NAME
+from experiment_pipeline.spec.algorithms import COLUMNS
 from experiment_pipeline.spec.reading import (
     YamlFile,
     explain,
@@ -44,6 +45,7 @@ from experiment_pipeline.spec.reading import (
     read_component,
     to_yaml,
 )
+from experiment_pipeline.stages.search.learners.estimators import names_columns
 from experiment_pipeline.statistics.metrics import written
 from experiment_pipeline.storage.files import (
     create_exclusive,
@@ -357,13 +359,15 @@ def as_yaml(value: Any, key: str) -> Any:
 
 
 def described(estimator: Any) -> dict[str, Any]:
-    """Return `algorithm` and `hyperparameters` of an entry of `search` for an
-    estimator.
+    """Return `algorithm`, `hyperparameters` and, for one that reads columns by name,
+    `features` of an entry of `search` for an estimator.
 
     Raises InvalidExperiment: no import path or text describes it.
     """
     if _is_factory(estimator):
-        return {"algorithm": _import_path(estimator), "hyperparameters": {}}
+        entry = {"algorithm": _import_path(estimator), "hyperparameters": {}}
+        is_class = inspect.isclass(estimator)
+        return entry if is_class else {**entry, **_encoder_for(estimator())}
     path = _import_path(type(estimator))
     if not hasattr(estimator, "get_params"):
         raise _not_described(path)
@@ -374,7 +378,15 @@ def described(estimator: Any) -> dict[str, Any]:
         if not isinstance(value, str | int | float | None):
             expression = ast.parse(_notation(value), mode="eval")
             hyperparameters[name] = ast.unparse(expression)
-    return {"algorithm": path, "hyperparameters": hyperparameters}
+    entry = {"algorithm": path, "hyperparameters": hyperparameters}
+    return {**entry, **_encoder_for(estimator)}
+
+
+def _encoder_for(estimator: Any) -> dict[str, Any]:
+    """Return the encoder that an estimator needs, if it is not the usual one."""
+    if hasattr(estimator, "get_params") and names_columns(estimator):
+        return {"features": COLUMNS}
+    return {}
 
 
 def _is_factory(value: Any) -> bool:
@@ -405,6 +417,8 @@ def _not_described(culprit: str) -> errors.InvalidExperiment:
 
 def _notation(value: Any) -> str:
     """Return a parameter's value in the notation of `spec.notation`."""
+    if isinstance(value, pd.Index):
+        value = value.tolist()
     if isinstance(value, list):
         return f"[{', '.join(map(_notation, value))}]"
     if isinstance(value, tuple):

@@ -11,7 +11,7 @@ The test rows are used up: intervals of a leaderboard hold for all configuration
 were ever scored on them (`stages/leaderboard/scored.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
@@ -206,7 +206,8 @@ class Exploration:
         `experiment_pipeline.add`.
         """
         entry = {**declared.described(estimator), "name": name, "note": note}
-        return self._next(declared.with_search(self.named, [entry], extend=True))
+        named = declared.with_search(self.named, [entry], extend=True)
+        return self._next(named, asked_for={name})
 
     def with_features(
         self, function: Callable[[pd.DataFrame], pd.DataFrame]
@@ -246,8 +247,17 @@ class Exploration:
         schema_text = schema_of(self._raw.frame, named.spec)
         return self._next(declared.with_keys(named, {}, schema_text))
 
-    def _next(self, named: NamedColumns) -> "Exploration":
-        return explored(named, self.summary, self.limits, self._raw, before=self)
+    def _next(
+        self, named: NamedColumns, asked_for: Collection[str] | None = None
+    ) -> "Exploration":
+        return explored(
+            named,
+            self.summary,
+            self.limits,
+            self._raw,
+            before=self,
+            asked_for=asked_for,
+        )
 
     def _earlier(self) -> Iterator["Exploration"]:
         earlier = self.before
@@ -458,8 +468,10 @@ def explored(
     *,
     before: Exploration | None = None,
     began: float | None = None,
+    asked_for: Collection[str] | None = None,
 ) -> Exploration:
-    """Run the stages up to the leaderboard; `began`: when the seconds start, None: now.
+    """Run the stages up to the leaderboard; `began`: when the seconds start, None: now;
+    `asked_for`: as of `Run`.
 
     Raises the error that ends the run.
     """
@@ -476,6 +488,7 @@ def explored(
         budget,
         workers=limits.workers,
         delivered=raw,
+        asked_for=asked_for,
         explores=True,
     )
     with reporter.shown():

@@ -459,8 +459,10 @@ def _parts_of(model: Any, cells: np.ndarray, background: int) -> _Sums | None:
         return _sums_of_mean(model, cells, background)
     if isinstance(model, calibration.CalibratedClassifierCV):
         return _sums_of_calibrated(model, cells, background)
-    # Its first step puts category codes last.
     if isinstance(model, pipeline.Pipeline):
+        if "codes" not in model.named_steps:
+            return None  # a pipeline of the user's
+        # Its first step puts category codes last.
         inner = _sums(model[-1], model[0].transform(cells), background)
         columns = [positions for _, _, positions in model[0].transformers_]
         order = np.concatenate([*columns, [cells.shape[1]]])

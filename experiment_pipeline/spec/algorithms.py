@@ -19,12 +19,14 @@ Features = Literal[
     "text",
     "ngrams",
     "stacked",
+    "columns",
 ]
 NGRAMS = "ngrams"  # as `onehot`, with the words and letters of texts as sparse columns
 WORD_HASHES, LETTER_HASHES = 2**15, 2**14  # at most, of a column of texts
 MOST_HASHES = WORD_HASHES + LETTER_HASHES
 STACKED = "stacked"  # adds predictions of two forests and a linear model to `ordinal`
 TREES = 100  # in each of the two forests
+COLUMNS = "columns"  # hands the columns on, by name, to an estimator of the user's
 # Folds of cross-fitting: four encode the fifth, as in scikit-learn's TargetEncoder.
 PARTS = 5
 # A column of at most this many distinct texts is treated as categorical by every

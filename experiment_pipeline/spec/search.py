@@ -17,7 +17,13 @@ from pydantic import (
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import notation
-from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE, Features, Range
+from experiment_pipeline.spec.algorithms import (
+    ALGORITHMS,
+    COLUMNS,
+    ENSEMBLE,
+    Features,
+    Range,
+)
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
     Closed,
@@ -57,7 +63,8 @@ class Search(Closed):
         "target: each text of a column with many becomes its mean target; text: also "
         "numbers of its n-grams; ngrams: onehot, with a column for each n-gram of such "
         "texts, for linear models; stacked: ordinal, and the predictions of two "
-        "forests and a linear model; unset: by the algorithm",
+        "forests and a linear model; columns: not at all, for an estimator by import "
+        "path that reads a DataFrame; unset: by the algorithm",
     )
     name: str | None = Field(
         None,
@@ -96,6 +103,9 @@ class Search(Closed):
                 ("name",),
                 f"needs a single configuration, without lists; {ENSEMBLE} is reserved",
             )
+        if COLUMNS in self.encoders and self.algorithm in ALGORITHMS:
+            message = f"{self.algorithm} reads numbers, and {COLUMNS} leaves texts"
+            yield ("features",), f"{message}; name an estimator by its import path"
         yield from self._method_conflicts()
 
     def _hyperparameter_conflicts(self) -> Iterator[tuple[Location, str]]:

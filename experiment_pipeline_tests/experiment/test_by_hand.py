@@ -12,8 +12,12 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 import experiment_pipeline as ep
 from experiment_pipeline.errors import DataError, ExportError, InvalidExperiment
@@ -35,6 +39,7 @@ from experiment_pipeline_tests.tracking.history import write_history
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 KNN = "sklearn.neighbors.KNeighborsClassifier"
 FRESH_PROCESS = export.check_in_fresh_process
+BY_DUMMY = {"search": "dummy", "split": "random", "evaluation": "test_set"}
 SCORES = ["key", "rank", "test_score", "test_low", "test_high", "in_tie_group"]
 
 
@@ -80,6 +85,36 @@ def test_a_pipeline_joins_an_exploration():
     other = declared.with_search(more.named, [entry], extend=True).spec.search
     assert other[-1].algorithm.endswith("test_by_hand.made_by_hand")
     assert len(other) == len(more.named.spec.search)
+
+
+def test_a_pipeline_of_columns_goes_all_the_way():
+    """With gaps, texts and texts that the train rows lack, it is exported, predicts the
+    same in a fresh process, is explained, and reproduced.
+    """
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(300, 2))
+    table = pd.DataFrame({"age": numbers[:, 0], "the city": [*"ab", None] * 100})
+    table["street"] = [f"no. {number}" for number in random.integers(0, 200, 300)]
+    table["y"] = table["age"] + 2 * (table["the city"] == "a") + numbers[:, 1] > 0
+    table.loc[::7, "age"] = np.nan
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    parts = (encoder, ["the city", "street"]), (SimpleImputer(), ["age"])
+    mine = make_pipeline(make_column_transformer(*parts), LogisticRegression())
+    found = ep.explore(table, "y", name="cities", progress=False, **BY_DUMMY)
+    of_target = make_column_transformer((encoder, ["y"]))
+    wrong = make_pipeline(of_target, LogisticRegression())
+    with pytest.raises(ep.TrainingError, match="'age', 'street', 'the city'"):
+        found.add(wrong, "mine")
+    with patch.object(export, "check_in_fresh_process", FRESH_PROCESS):
+        done = found.add(mine, "mine").evaluate()
+    assert (done.facts["chosen"], done.accepted) == ("mine", True)
+    unseen = table.drop(columns="y").assign(street="another")[:3]
+    explained = done.model.explain(unseen)
+    predicted = done.model.predict(unseen).predictions["probability_True"]
+    total = explained.contributions.sum(axis=1)
+    np.testing.assert_allclose(total, predicted, atol=1e-6)
+    answer = command("reproduce", "cities")
+    assert "the same, byte by byte" in answer.output
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
+from experiment_pipeline.spec.algorithms import COLUMNS, ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.ranking import Measured, RankedRows
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import (
@@ -308,7 +308,10 @@ def _candidates(measured: Sequence[Measured], rows: RankedRows) -> list[Measured
         measured, key=lambda model: (-sign * model.score.estimate, model.result.key)
     )
     for model in best_first:
-        if model.is_defined and competes(model.result.algorithm):
+        result = model.result
+        # A mean encodes rows once for all members, as numbers.
+        is_member = competes(result.algorithm) and result.features != COLUMNS
+        if model.is_defined and is_member:
             candidates.setdefault(model.result.fingerprint, model)
     return list(candidates.values())
 

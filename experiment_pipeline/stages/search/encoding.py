@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import FunctionTransformer, TargetEncoder
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import NGRAMS, STACKED
+from experiment_pipeline.spec.algorithms import COLUMNS, NGRAMS, STACKED
 from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.shared_work import (
     HELD_ROWS,
@@ -98,6 +98,7 @@ def encode(
         categorical=encoders.categorical_positions(features),
         weights=weights,
         directions=encoders.directions(features, sets.directions),
+        frame_step=encoders.frame_step(encoder, features, train),
     )
     return rows, test
 
@@ -109,7 +110,7 @@ def fit_features(
     columns = list(sets.features)
     many, further = _learnt_parts(encoder, rows, fit_mask, sets)
     features = encoders.build_features(encoder, rows, columns, many, further)
-    if encoder == NGRAMS:
+    if encoder in (NGRAMS, COLUMNS):
         return features.fit(rows[columns])
     # Part by part: `features.fit` would also encode all rows, and let models predict
     # them, for nothing.
@@ -167,8 +168,8 @@ def fit_rows(
 ) -> tuple[ColumnTransformer, Any]:
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
-    They are (n, d) float64, dense or sparse, with target codes cross-fitted. A large
-    table is a `SlicedTable` unless it is to be held `in_memory`.
+    They are (n, d) float64, dense or sparse (of `columns`: objects), with target codes
+    cross-fitted. A large table is a `SlicedTable` unless it is to be held `in_memory`.
     """
     if encoder == NGRAMS:
         columns = list(sets.features)
@@ -234,7 +235,7 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
     """Whether rows are few, or the encoder is never sliced."""
-    return encoder in ("onehot", NGRAMS, STACKED) or len(rows) <= HELD_ROWS
+    return encoder in ("onehot", NGRAMS, STACKED, COLUMNS) or len(rows) <= HELD_ROWS
 
 
 def _blocks_of(

@@ -20,6 +20,8 @@ ngrams: as onehot, but sparse, and a text column with more than FEW_TEXTS values
 a column for each hash of its words, pairs of words and letters.
 stacked: as ordinal, with the predictions of two forests and of a linear model
 (`stacking.py`).
+columns: numbers keep nan, texts are objects, missing as nan; `frame_step` makes a
+DataFrame of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +46,7 @@ from sklearn.preprocessing import (
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import (
+    COLUMNS,
     LETTER_HASHES,
     NGRAMS,
     NUMBERS_OF_TEXTS,
@@ -113,6 +116,8 @@ def build_features(
     last.
     """
     numbers, texts = column_kinds(table, features)
+    if encoder == COLUMNS:
+        return _as_they_are(numbers, texts)
     is_onehot = encoder in ("onehot", NGRAMS)
     sparse = is_onehot and _is_sparse(encoder, table, numbers, texts)
     of_words = list[str]()
@@ -133,6 +138,33 @@ def build_features(
         sparse_threshold=1.0 if sparse else 0.0,
         transformer_weights=_by_length(table, texts, of_words) or None,
     )
+
+
+def _as_they_are(numbers: list[str], texts: list[str]) -> ColumnTransformer:
+    within_floats = _float_steps(nan=np.nan, posinf=np.inf, neginf=-np.inf)
+    as_texts = function_step(pd.DataFrame, dtype="str")
+    parts = [
+        ("numbers", make_pipeline(*within_floats), numbers),
+        ("texts", make_pipeline(as_texts), texts),
+    ]
+    return ColumnTransformer([part for part in parts if part[-1]], sparse_threshold=0.0)
+
+
+def frame_step(encoder: Features, fitted: ColumnTransformer, encoded: Any) -> Any:
+    """Return the fitted step that makes a DataFrame, with the names and types of its
+    columns, of rows encoded by `columns`; None: another encoder.
+    """
+    if encoder != COLUMNS:
+        return None
+    parts = list[Part]()
+    for part_name, _, names in parts_of(fitted):
+        dtype = "float64" if part_name == "numbers" else "object"
+        frame = FunctionTransformer(
+            pd.DataFrame, kw_args={"dtype": dtype, "columns": list(names)}
+        )
+        parts.append((part_name, frame, fitted.output_indices_[part_name]))
+    step = ColumnTransformer(parts, verbose_feature_names_out=False)
+    return step.set_output(transform="pandas").fit(encoded[:1])
 
 
 def _by_length(

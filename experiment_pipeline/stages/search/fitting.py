@@ -41,7 +41,11 @@ from experiment_pipeline.stages.search.encoding import (
     fit_features,
     fit_rows,
 )
-from experiment_pipeline.stages.search.features import categorical_positions, directions
+from experiment_pipeline.stages.search.features import (
+    categorical_positions,
+    directions,
+    frame_step,
+)
 from experiment_pipeline.stages.search.learners import hyperparameters, learner_of
 from experiment_pipeline.stages.search.learners.learner import (
     Clock,
@@ -492,4 +496,5 @@ def encoded_rows(
         categorical=categorical_positions(features),
         weights=sets.weights_of(rows),
         directions=directions(features, sets.directions),
+        frame_step=frame_step(encoder, features, table),
     )

@@ -113,11 +113,13 @@ class Kept:
 class EncodedRows:
     """Encoded rows with their targets, for a model to be fitted on."""
 
-    table: Any  # (n, d) float64, dense or sparse, or a `SlicedTable` of it
+    # (n, d) float64, dense or sparse, or a `SlicedTable` of it; objects of `columns`
+    table: Any
     y: np.ndarray  # (n,) class codes or floats
     categorical: list[int]  # columns that are codes of categories
     weights: Weights = None  # (n,) how much each row counts; None = all alike
     directions: list[int] | None = None  # (d,) by `features.directions`
+    frame_step: Any = None  # of `features.frame_step`
     # The table that a library made last of them, for the next fit that needs the same.
     library_table: Kept = field(default_factory=lambda: Kept(1), init=False, repr=False)
 

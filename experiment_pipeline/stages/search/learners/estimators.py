@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.errors import (
     InvalidExperiment,
@@ -19,7 +20,13 @@ from experiment_pipeline.errors import (
     listed,
 )
 from experiment_pipeline.spec import ExperimentSpec, Scalar, notation
-from experiment_pipeline.spec.algorithms import ALGORITHMS, NGRAMS, Estimator, competes
+from experiment_pipeline.spec.algorithms import (
+    ALGORITHMS,
+    COLUMNS,
+    NGRAMS,
+    Estimator,
+    competes,
+)
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import (
@@ -40,6 +47,7 @@ from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline.statistics.threads import one_thread
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.run_code import metric_sources
+from experiment_pipeline.table.kinds import UNSEEN_CATEGORY, holds_objects
 
 # Rows on which a user's own estimator must predict the same after it was stored and
 # loaded.
@@ -110,8 +118,16 @@ class EstimatorLearner(Learner):
             X = np.broadcast_to(0.0, X.shape)
         y = rows.y if sets.classes is None else np.asarray(sets.classes)[rows.y]
         weights = {} if rows.weights is None else {"sample_weight": rows.weights}
-        estimator.fit(X, y, **weights)
-        return estimator, rounds
+        if rows.frame_step is None:
+            estimator.fit(X, y, **weights)
+            return estimator, rounds
+        from sklearn.pipeline import Pipeline
+
+        frame = rows.frame_step.transform(X)
+        _check_columns(estimator, frame, request.culprit)
+        estimator.fit(frame, y, **weights)
+        _check_unseen(estimator, frame, request.culprit)
+        return Pipeline([("frame", rows.frame_step), ("model", estimator)]), rounds
 
     def fit(
         self,
@@ -238,6 +254,13 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
             fix="correct their names and values",
         ) from error
     _switch_early_stopping_off(estimator, culprit)
+    if configuration.features != COLUMNS and names_columns(estimator):
+        raise InvalidExperiment(
+            culprit,
+            rule="its ColumnTransformer names columns, and the encoder "
+            f"{configuration.features} makes others of them",
+            fix=f"write `features: {COLUMNS}` beside its algorithm",
+        )
     _check_task(estimator, declared.path, task)
     return estimator
 
@@ -278,6 +301,43 @@ def _switch_early_stopping_off(estimator: Any, culprit: str) -> None:
                 fix="drop it and search the number of rounds, or take lightgbm, "
                 "catboost or xgboost, which stop on rows that the split sets apart",
             )
+
+
+def names_columns(estimator: Any) -> bool:
+    """Whether a ColumnTransformer is a part of an estimator."""
+    from sklearn.compose import ColumnTransformer
+
+    parts = estimator.get_params(deep=True).values()
+    return any(isinstance(part, ColumnTransformer) for part in parts)
+
+
+def _check_columns(estimator: Any, frame: pd.DataFrame, culprit: str) -> None:
+    """Refuse what a ColumnTransformer at the start of a pipeline cannot select."""
+    first = estimator
+    while hasattr(first, "steps"):
+        first = first.steps[0][1]
+    for _, _, columns in getattr(first, "transformers", ()):
+        for name in columns if isinstance(columns, list | tuple) else [columns]:
+            if isinstance(name, str | int) and name not in frame:
+                raise TrainingError(
+                    culprit,
+                    rule=f"its ColumnTransformer selects {name!r}, which is not the "
+                    f"name of a feature; {did_you_mean(str(name), frame)}",
+                    fix="correct the name, or take it out: the target and excluded "
+                    "columns are not features",
+                )
+
+
+def _check_unseen(estimator: Any, frame: pd.DataFrame, culprit: str) -> None:
+    texts = [str(name) for name in frame if holds_objects(frame[name])]
+    try:
+        estimator.predict(frame[:1].assign(**dict.fromkeys(texts, UNSEEN_CATEGORY)))
+    except ValueError as error:
+        raise TrainingError(
+            culprit,
+            rule=f"it cannot predict a row with new texts: {error}",
+            fix="let it take them, such as by OneHotEncoder(handle_unknown='ignore')",
+        ) from error
 
 
 def _check_task(estimator: Any, path: str, task: str) -> None:
@@ -403,14 +463,6 @@ def _part(path: str) -> Any:
     if not is_part(part):
         problem = "it is neither a class with get_params nor a function"
         raise _unknown(path, problem, "name an estimator's class")
-    if part.__name__ == "ColumnTransformer":
-        raise _unknown(
-            path,
-            "columns are encoded as numbers before an estimator gets them, and have no "
-            "names then",
-            "take it out: `features` of defs.yaml chooses or names an encoder, and "
-            "`preparation.function` makes columns",
-        )
     return part
 
 

@@ -1,11 +1,14 @@
 """Estimators that hold others, as texts of hyperparameters: described, built, stored."""
 
+import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from pydantic import ValidationError
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import make_column_transformer
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import RBF
@@ -13,7 +16,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
 from sklearn.tree import DecisionTreeClassifier
 
 from experiment_pipeline.errors import ExperimentPipelineError
@@ -31,6 +39,7 @@ from experiment_pipeline_tests.stages.search.own_estimators import Plain
 from experiment_pipeline_tests.stages.search.scenario import (
     OWN,
     experiment,
+    train,
     train_one,
     training_sets,
 )
@@ -44,12 +53,29 @@ NESTED: dict[str, Any] = {
     "voting": VotingClassifier([("a", SCALED), ("b", Plain())], voting="soft"),
     "kernel": GaussianProcessClassifier(RBF(2.0)),
 }
+ENCODED = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["carrier"]))
+
+
+def by_column(*parts: Any) -> Any:
+    """Return a pipeline that prepares columns by their names."""
+    return make_pipeline(make_column_transformer(*parts), LogisticRegression())
+
+
+def text_columns() -> Any:
+    """Return an estimator that selects columns by their type, which is no text."""
+    of_texts = make_column_selector(dtype_include=object)
+    return by_column((OneHotEncoder(handle_unknown="ignore"), of_texts))
+
+
+def configured_by(entry: dict[str, Any]) -> Configuration:
+    """Return the configuration of an entry of `search`."""
+    [configuration] = configurations(experiment([entry]))
+    return configuration
 
 
 def configured(estimator: Any) -> Configuration:
     """Return the configuration that an estimator is described by."""
-    [configuration] = configurations(experiment([described(estimator)]))
-    return configuration
+    return configured_by(described(estimator))
 
 
 @pytest.mark.parametrize("kind", NESTED)
@@ -123,12 +149,56 @@ def test_a_part_that_is_no_estimator_is_refused(part: str, says: str):
         build_estimator(configuration, "binary", seed=0)
 
 
-def test_a_column_transformer_is_refused_with_what_to_do():
-    """Columns have no names any more when an estimator gets them."""
-    by_column = make_column_transformer((StandardScaler(), ["age"]))
-    given = make_pipeline(by_column, GaussianNB())
-    with pytest.raises(ExperimentPipelineError, match=r"encoded.*\n.*`features`"):
-        build_estimator(configured(given), "binary", seed=0)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        StackingClassifier([("a", make_pipeline(ENCODED, TREE))], GaussianNB(), cv=2),
+        by_column(("passthrough", pd.Index(["distance", "night"]))),
+        text_columns,
+    ],
+)
+def test_a_column_transformer_reads_columns_by_name(estimator: Any):
+    """At any depth, named by a list or an index of pandas, or by a selector in a
+    function.
+    """
+    spec = experiment([described(estimator)])
+    assert train_one(spec, training_sets()).result.test_score > 0.5
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ((StandardScaler(), ["dstance"]), "'dstance'.* did you mean 'distance'"),
+        ((StandardScaler(), ["late"]), "'late', which is not the name of a feature"),
+        ((StandardScaler(), [0]), "selects 0, which is not the name of a feature"),
+        ((OneHotEncoder(), ["carrier"]), "new texts: .*\n.*handle_unknown='ignore'"),
+    ],
+)
+def test_a_column_transformer_that_cannot_work_fails_with_what_to_do(
+    part: Any, says: str
+):
+    """A selection of what is not a feature, and an encoder that stops at new texts."""
+    spec = experiment([described(by_column(part))])
+    (failed,) = train(spec, training_sets(), workers=1).values()
+    assert re.search(says, failed.reason), failed.reason
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (
+            {**described(text_columns), "features": "onehot"},
+            "write `features: columns`",
+        ),
+        ({"algorithm": "linear", "features": "columns"}, "linear reads numbers"),
+    ],
+)
+def test_the_encoder_of_columns_is_for_estimators_that_name_them(
+    entry: dict[str, Any], says: str
+):
+    """The YAML says neither the one nor the other without the right one."""
+    with pytest.raises((ExperimentPipelineError, ValidationError), match=says):
+        build_estimator(configured_by(entry), "binary", seed=0)
 
 
 @pytest.mark.parametrize(
