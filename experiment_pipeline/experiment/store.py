@@ -97,6 +97,11 @@ class StageFiles:
         """Return the path of a file; empty if it is not stored."""
         return self.paths.get(name, "")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the files as they are written."""
+        contents = {name: partial(bytes, self.read(name)) for name in self.contents}
+        return {"contents": contents, "paths": self.paths}
+
 
 @dataclass
 class Store:

@@ -1,6 +1,7 @@
 """Exploration: up to the leaderboard, on the same test rows, without a look."""
 
 import functools
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -81,6 +82,19 @@ def test_a_change_of_features_keeps_the_rows_and_shows_the_difference():
     with patch.object(explore_module, "executed", return_value=result) as executed:
         worse.evaluate()
     assert executed.call_args.args == (found.named,)
+
+
+def test_an_exploration_can_be_pickled():
+    """With its tables, what it changes and its pages; where the storage is, it goes on."""
+    found = explore(table()).without("noise")
+    again = pickle.loads(pickle.dumps(found))
+    assert again._repr_html_() == found._repr_html_()
+    assert again.change == found.change
+    pd.testing.assert_frame_equal(again.leaderboard, found.leaderboard)
+    pd.testing.assert_frame_equal(again.findings, found.findings)
+    pages = (each.store.require("leaderboard", "") for each in (again, found))
+    assert len({each.read("leaderboard.html") for each in pages}) == 1
+    assert set(again.add(Lasso(), "mine").leaderboard["key"]) == {"linear", "mine"}
 
 
 def test_another_call_with_more_columns_keeps_the_rows(caplog):
