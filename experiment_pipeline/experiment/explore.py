@@ -207,7 +207,7 @@ class Exploration:
         """
         entry = {**declared.described(estimator), "name": name, "note": note}
         named = declared.with_search(self.named, [entry], extend=True)
-        return self._next(named, asked_for={name})
+        return self._next(named, name)
 
     def with_features(
         self, function: Callable[[pd.DataFrame], pd.DataFrame]
@@ -247,16 +247,14 @@ class Exploration:
         schema_text = schema_of(self._raw.frame, named.spec)
         return self._next(declared.with_keys(named, {}, schema_text))
 
-    def _next(
-        self, named: NamedColumns, asked_for: Collection[str] | None = None
-    ) -> "Exploration":
+    def _next(self, named: NamedColumns, *asked_for: str) -> "Exploration":
         return explored(
             named,
             self.summary,
             self.limits,
             self._raw,
             before=self,
-            asked_for=asked_for,
+            asked_for=asked_for or None,
         )
 
     def _earlier(self) -> Iterator["Exploration"]:

@@ -305,10 +305,8 @@ def _switch_early_stopping_off(estimator: Any, culprit: str) -> None:
 
 def names_columns(estimator: Any) -> bool:
     """Whether a ColumnTransformer is a part of an estimator."""
-    from sklearn.compose import ColumnTransformer
-
     parts = estimator.get_params(deep=True).values()
-    return any(isinstance(part, ColumnTransformer) for part in parts)
+    return any(hasattr(part, "transformers") for part in parts)
 
 
 def _check_columns(estimator: Any, frame: pd.DataFrame, culprit: str) -> None:
