@@ -38,9 +38,9 @@ from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.halving import workers_of
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.training_sets import as_evaluated
-from experiment_pipeline.stages.validation_report.judged_model import exported_threshold
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import (
+    best_threshold,
     scoring_threshold,
     threshold_value,
 )
@@ -207,5 +207,5 @@ def _threshold(spec: ExperimentSpec, test: SetPrediction) -> float:
     depends on it, as scikit-learn's classifiers decide.
     """
     if spec.costs is not None:
-        return threshold_value(exported_threshold(spec, test))
+        return threshold_value(best_threshold(spec.metric_names, spec.costs, test))
     return scoring_threshold(spec.metric_names, test.y, test.prediction, test.weights)

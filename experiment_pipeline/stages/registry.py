@@ -133,10 +133,10 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        version=20,
+        version=21,
         peak_per_byte=3.0,
         takes=("train_set", "test_set", "search_results"),
-        reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
+        reads=(*_SCORING, *_SEARCHED, "choice", "ensemble", "costs", "incumbent"),
         checks={
             "winner_beats_baseline": (
                 "The chosen configuration is significantly better than the baseline, "
@@ -147,7 +147,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=30,
+        version=31,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

@@ -113,6 +113,17 @@ def cheapest_threshold(
     )
 
 
+def best_threshold(
+    metrics: Sequence[str], costs: DecisionCosts | None, test: SetPrediction
+) -> DecisionThreshold | None:
+    """Return the cheapest threshold on the test rows, without costs the best for the
+    metrics; None: not binary.
+    """
+    if costs is not None:
+        return cheapest_threshold(costs, test.y, test.prediction, test.weights)
+    return decision_threshold(metrics, test.y, test.prediction, test.weights)
+
+
 def _cost_at(costs: DecisionCosts, at: Called) -> np.ndarray:
     of_negatives = costs.false_positive * (at.called - at.hits)
     of_found = costs.true_positive * at.hits

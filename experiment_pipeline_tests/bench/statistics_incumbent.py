@@ -2,7 +2,7 @@
 both see the truth through noise of their own.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,12 @@ from numpy.random import Generator
 from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report.incumbent import (
+from experiment_pipeline.stages.leaderboard.incumbent import (
+    IncumbentAnswers,
     IncumbentComparison,
     compare_with_incumbent,
 )
+from experiment_pipeline.stages.validation_report.gates import incumbent_gate
 from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.bench.simulations import anew
@@ -69,10 +71,16 @@ class Judged:
         self, validation: SetPrediction, delivered: pd.DataFrame
     ) -> IncumbentComparison:
         """Model and rule on these rows."""
-        model = replace(self.model, exported=validation, delivered=delivered)
-        comparison = compare_with_incumbent(model, self.tested, self.test)
-        assert comparison is not None  # the experiment names the rule
-        return comparison
+        spec = self.model.spec
+        cut = self.model.cut
+        answers, of_test = (
+            IncumbentAnswers.of(rows, spec, self.model.classes)
+            for rows in (delivered, self.tested)
+        )
+        assert answers is not None  # the experiment names the rule
+        assert of_test is not None
+        on_test = compare_with_incumbent(spec, of_test, self.test, cut)
+        return compare_with_incumbent(spec, answers, validation, cut, on_test)
 
 
 def _judged(generator: Generator, world: World, rows: int) -> Judged:
@@ -99,4 +107,4 @@ def is_stopped(generator: Generator, *, answers: str, rows: int, noise: float) -
     """Whether the gate stops the model."""
     world = World(answers, noise)
     judgement = _judged(generator, world, rows)
-    return not judgement.compared(*world.drawn(generator, rows)).gate.passed
+    return not incumbent_gate(judgement.compared(*world.drawn(generator, rows))).passed

@@ -22,6 +22,11 @@ from experiment_pipeline.stages.leaderboard.ensemble import (
     find_ensemble,
     find_in_time,
 )
+from experiment_pipeline.stages.leaderboard.incumbent import (
+    IncumbentAnswers,
+    IncumbentComparison,
+    compare_with_incumbent,
+)
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
     Measured,
@@ -55,6 +60,7 @@ from experiment_pipeline.statistics.metrics import (
     significantly_better,
     worse_bound,
 )
+from experiment_pipeline.statistics.thresholds import best_threshold, threshold_value
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.run_code import metric_sources
 from experiment_pipeline.storage.tables import facts_json
@@ -100,6 +106,8 @@ class Leaderboard:
     evaluation: str = "test_set"
     ensemble: Ensemble | None = None  # of the best few; it has a row as well
     by_hand: bool = False  # whether a person has chosen
+    # the choice beside the rule in use today; None: the YAML names none
+    incumbent: IncumbentComparison | None = None
     # of the sets "train" and "test" that were used, and of the YAML's keys that decided
     # the ranking
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -229,6 +237,7 @@ def _ranked_rows(
         w_train=sets.w_train,
         variance_factor=sets.variance_factor,
         row_numbers=sets.test.index.to_numpy(),
+        incumbent=IncumbentAnswers.of(sets.test, spec, sets.classes),
     )
 
 
@@ -319,6 +328,10 @@ def _described(
     table = build_rows(ranking, choice.key, conclusions, spec.metric, members)
     predicted = rows.predicted(on_test)
     caveats = leaderboard_notes.notes(ranking, choice, table, edges, predicted, spec)
+    incumbent = None
+    if rows.incumbent is not None:
+        cut = threshold_value(best_threshold(spec.metric_names, spec.costs, predicted))
+        incumbent = compare_with_incumbent(spec, rows.incumbent, predicted, cut)
     of_fit = [
         f"the chosen {choice.result.algorithm}: {note}" for note in choice.result.notes
     ]
@@ -336,6 +349,7 @@ def _described(
         notes=(*of_fit, *caveats),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
+        incumbent=incumbent,
     )
 
 

@@ -88,6 +88,8 @@ def outcome(shown: pictures.SearchShown, place: str) -> Outcome:
         "tie_group": len(board.tie_group),
         "partition": board.chosen,
     }
+    if board.incumbent is not None:
+        facts[f"incumbent {board.incumbent.column}"] = board.incumbent.in_words
     if board.ensemble is not None:
         facts["ensemble"] = board.ensemble.in_words
     report = run_record.ReportRow(name="leaderboard", place=place)
@@ -260,17 +262,22 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
     # A column without any value says nothing.
     header = [name for name in rows[0] if any(cells[name] for cells in rows)]
     baseline = Interval(board.baseline, math.nan, math.nan)
-    pinned: dict[str, Cell] = {
-        "configuration": "baseline (no features)",
-        board.metric: charts.on_line(baseline, axis, board.baseline),
-        "vs best": numbers.gap(board.baseline - best, beside=best),
-    }
+    pinned: list[dict[str, Cell]] = [
+        {
+            "configuration": "baseline (no features)",
+            board.metric: charts.on_line(baseline, axis, board.baseline),
+            "vs best": numbers.gap(board.baseline - best, beside=best),
+        }
+    ]
+    if (rule := board.incumbent) is not None:
+        name = f"incumbent {rule.column}"
+        pinned.append({"configuration": name, board.metric: rule.in_words})
     return TableBlock(
         header=header,
         rows=[[cells[name] for name in header] for cells in rows],
         classes=[_colors(row, board.chosen) for row in shown.rows],
         filters=("status",),
-        pinned=[[pinned.get(name, "") for name in header]],
+        pinned=[[cells.get(name, "") for name in header] for cells in pinned],
     )
 
 

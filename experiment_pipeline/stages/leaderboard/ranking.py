@@ -14,6 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.leaderboard.incumbent import IncumbentAnswers
 from experiment_pipeline.stages.leaderboard.scored import (
     NOTHING_EARLIER,
     EarlierScores,
@@ -165,6 +166,7 @@ class RankedRows:
     w_train: Weights = None  # the same for the train rows
     variance_factor: float = 1.0  # as of `SetPrediction`
     row_numbers: np.ndarray | None = None  # (n,) in the raw table; None: 0 … n-1
+    incumbent: IncumbentAnswers | None = None  # of the rule in use today
 
     @cached_property
     def cluster_codes(self) -> np.ndarray:

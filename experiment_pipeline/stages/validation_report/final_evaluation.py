@@ -21,6 +21,11 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.run_record import ROW, SET, EvidenceRow, JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.incumbent import (
+    IncumbentAnswers,
+    IncumbentComparison,
+    compare_with_incumbent,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import (
@@ -31,13 +36,9 @@ from experiment_pipeline.stages.validation_report import (
     referee,
 )
 from experiment_pipeline.stages.validation_report.audit import audit
-from experiment_pipeline.stages.validation_report.incumbent import (
-    compare_with_incumbent,
-)
 from experiment_pipeline.stages.validation_report.judged_model import (
     Classes,
     JudgedModel,
-    exported_threshold,
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import (
@@ -59,7 +60,11 @@ from experiment_pipeline.statistics.scores import (
     linearise,
     paired_difference,
 )
-from experiment_pipeline.statistics.thresholds import cross_fitted, threshold_value
+from experiment_pipeline.statistics.thresholds import (
+    best_threshold,
+    cross_fitted,
+    threshold_value,
+)
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import (
     FITTED_ROWS,
@@ -367,12 +372,7 @@ def _examination(
             )
             for champion in background.champions
         ),
-        incumbent=compare_with_incumbent(
-            model,
-            choice.delivered.loc[sets.test.index[once]],
-            model.test.rows(once),
-            level,
-        ),
+        incumbent=_beside_incumbent(model, choice.board.incumbent, level),
     )
     if seconds <= 0:
         bare = replace(model, features=())  # coverage is not checked by feature
@@ -384,6 +384,17 @@ def _examination(
         usage=_usage(choice, model, seconds),
         segments=effects.weakest_segments(model),
         horizons=effects.by_horizon(model),
+    )
+
+
+def _beside_incumbent(
+    model: JudgedModel, on_test: IncumbentComparison | None, level: float
+) -> IncumbentComparison | None:
+    answers = IncumbentAnswers.of(model.rows, model.spec, model.classes)
+    if answers is None:
+        return None
+    return compare_with_incumbent(
+        model.spec, answers, model.exported, model.cut, on_test, level
     )
 
 
@@ -569,7 +580,9 @@ def _linear(
     # Where halving stopped it at a small rung, it has no predictions of all test rows.
     threshold = model.threshold
     if len(linear.on_test) == len(sets.y_test):
-        threshold = exported_threshold(choice.spec, linear.predicted(sets))
+        threshold = best_threshold(
+            choice.spec.metric_names, choice.spec.costs, linear.predicted(sets)
+        )
     exported = replace(model.exported, prediction=prediction)
     return referee.LinearModel(key, exported, threshold_value(threshold))
 

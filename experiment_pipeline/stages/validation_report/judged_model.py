@@ -22,8 +22,7 @@ from experiment_pipeline.statistics.scores import (
 )
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
-    cheapest_threshold,
-    decision_threshold,
+    best_threshold,
     threshold_value,
 )
 
@@ -65,7 +64,7 @@ class JudgedModel:
     @cached_property
     def threshold(self) -> DecisionThreshold | None:
         """The exported threshold; None: not binary."""
-        return exported_threshold(self.spec, self.test)
+        return best_threshold(self.spec.metric_names, self.spec.costs, self.test)
 
     @property
     def cut(self) -> float:
@@ -117,19 +116,3 @@ class JudgedModel:
                 for part, size in zip(weights, sizes, strict=True)
             ]
         )
-
-
-def exported_threshold(
-    spec: ExperimentSpec, test: SetPrediction
-) -> DecisionThreshold | None:
-    """Return the threshold, chosen on test: the cheapest, or without costs the best."""
-    if spec.costs is not None:
-        return cheapest_threshold(spec.costs, test.y, test.prediction, test.weights)
-    return ranked_threshold(spec, test)
-
-
-def ranked_threshold(
-    spec: ExperimentSpec, test: SetPrediction
-) -> DecisionThreshold | None:
-    """Return the threshold that is best for the metrics on test; None: not binary."""
-    return decision_threshold(spec.metric_names, test.y, test.prediction, test.weights)

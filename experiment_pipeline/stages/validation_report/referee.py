@@ -16,10 +16,10 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import EvidenceRow
 from experiment_pipeline.spec import Costs
-from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
-from experiment_pipeline.stages.validation_report.incumbent import (
+from experiment_pipeline.stages.leaderboard.incumbent import (
     IncumbentComparison,
 )
+from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
 from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import few_clusters_note
@@ -159,11 +159,7 @@ def _beside_incumbent(comparison: IncumbentComparison) -> EvidenceRow:
     if comparison.gain is None:
         what = f"{what}: {comparison.why_not_compared}"
         return EvidenceRow(kind="incumbent", what=what)
-    score, of_model = map(numbers.score, comparison.on_test)
-    what += (
-        f" by {comparison.metric} (on test {score}, this model {of_model}): the model "
-        f"is {comparison.answer}"
-    )
+    what += f" by {comparison.metric}: the model is {comparison.answer}"
     if comparison.left_out:
         what += f"; {comparison.left_out:,} rows without its answer are left out"
     return EvidenceRow.of(

@@ -19,6 +19,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow, EvidenceRow
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.schema import Meaning
+from experiment_pipeline.stages.leaderboard.incumbent import IncumbentComparison
 from experiment_pipeline.stages.leaderboard.notes import (
     cluster_in_words,
     weights_in_words,
@@ -35,16 +36,13 @@ from experiment_pipeline.stages.validation_report.gates import (
     Gate,
     audit_gates,
     coverage_gate,
+    incumbent_gate,
     plausibility_gate,
     score_gates,
-)
-from experiment_pipeline.stages.validation_report.incumbent import (
-    IncumbentComparison,
 )
 from experiment_pipeline.stages.validation_report.judged_model import (
     JudgedModel,
     MetricScore,
-    ranked_threshold,
 )
 from experiment_pipeline.stages.validation_report.ledger import (
     NO_LOOKS,
@@ -81,6 +79,7 @@ from experiment_pipeline.statistics.metrics import metric_of, significantly_wors
 from experiment_pipeline.statistics.scores import interval_of, mean_with_interval
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
+    best_threshold,
     cost_interval,
     cost_of,
     cross_fitted,
@@ -320,7 +319,7 @@ def _examined_gates(spec: ExperimentSpec, examination: Examination) -> Iterator[
     for comparison in examination.champions:
         yield comparison.gate
     if examination.incumbent is not None:
-        yield examination.incumbent.gate
+        yield incumbent_gate(examination.incumbent)
     yield from audit_gates(spec, examination.audit)
 
 
@@ -357,7 +356,7 @@ def _gap(model: JudgedModel) -> Gap:
     metric = spec.metric
     on_test = cross_fitted(metric, test)
     test_spread = spread_of(on_test.score, test.layout(metric))
-    cut = threshold_value(ranked_threshold(spec, test))
+    cut = threshold_value(best_threshold(spec.metric_names, None, test))
     validation_spread = validation.spread(metric, cut)
     error = math.hypot(
         validation_spread.standard_error, on_test.threshold_error(metric, validation)
@@ -423,7 +422,7 @@ def _ways(model: JudgedModel) -> Iterator[WayToDecide]:
         return
     where = numbers.evaluated(spec.evaluation_name).short
     cuts = {f"the chosen threshold, the cheapest {where}": model.cut}
-    if (ranked := ranked_threshold(spec, test)) is not None:
+    if (ranked := best_threshold(spec.metric_names, None, test)) is not None:
         cuts[f"the threshold that is best for {ranked.metric}"] = ranked.value
     cuts |= {"call no row positive": float("inf"), "call every row positive": 0.0}
     for name, cut in cuts.items():

@@ -44,6 +44,7 @@ from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
     audit_gates,
+    incumbent_gate,
     plausibility_gate,
     score_gates,
 )
@@ -146,7 +147,7 @@ def _failed_of_metrics(spec: ExperimentSpec, report: ValidationReport) -> list[G
     """The failed gates of scores that should be better: no champion, no audit."""
     not_of_scores = [comparison.gate for comparison in report.champions]
     if report.incumbent is not None:
-        not_of_scores.append(report.incumbent.gate)
+        not_of_scores.append(incumbent_gate(report.incumbent))
     plausibility = plausibility_gate(spec, report.scores)
     if plausibility is not None:
         not_of_scores.append(plausibility)
@@ -291,10 +292,13 @@ def _coverage_not_held(report: ValidationReport) -> Iterator[Reason]:
 
 def _worse_than_incumbent(report: ValidationReport) -> Iterator[Reason]:
     comparison = report.incumbent
-    if comparison is not None and not comparison.gate.passed:
+    if comparison is None:
+        return
+    gate = incumbent_gate(comparison)
+    if not gate.passed:
         yield Reason(
             "worse_than_incumbent",
-            f"This model is {comparison.answer}: {comparison.gate.rule}.",
+            f"This model is {comparison.answer}: {gate.rule}.",
             "Go on with the incumbent; give the model the columns that it decides by.",
         )
 

@@ -11,6 +11,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
+from experiment_pipeline.stages.leaderboard.incumbent import IncumbentAnswers
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import (
@@ -57,6 +58,7 @@ def board_of(
         sets.test_clusters(spec),
         sets.y_train,
         n_classes=len(sets.classes or ()),
+        incumbent=IncumbentAnswers.of(sets.test, spec, sets.classes),
     )
     ends = [Conclusion.trained(model.result) for model in trained.values()]
     return rank(ends, rows, time)

@@ -8,12 +8,18 @@ import pytest
 from scipy.special import expit
 
 from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.reporting.run_record import EvidenceRow
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
+from experiment_pipeline_tests.stages.leaderboard.board_examples import shown_of
 from experiment_pipeline_tests.stages.validation_report.checked import (
     Checked,
     look_at,
+    searched,
     spec_of,
     table,
 )
@@ -103,6 +109,27 @@ def test_rows_without_an_answer_are_left_out_and_counted():
     report = told("regression", rule).check.report
     (gate,) = [gate for gate in report.gates if "incumbent" in gate.name]
     assert (gate.outcome, report.accepted) == ("INCONCLUSIVE", True)
+
+
+def test_the_rule_is_pinned_on_the_leaderboard():
+    """Scored on the test rows that it answers, beside the choice on the same rows."""
+    frame = table("regression", 1_500)
+    frame["rule"] = frame["y"] + 1.0
+    frame.loc[::3, "rule"] = np.nan
+    choice = searched(frame, "regression", {"incumbent": "rule"})
+    comparison = choice.board.incumbent
+    assert comparison.rows == choice.sets.test["rule"].notna().sum()
+    score, of_choice = comparison.scores
+    assert score == pytest.approx(1)  # the mean absolute error
+    text = f"mae {numbers.score(score)}, minus the choice "
+    text += f"{numbers.gap(score - of_choice, beside=of_choice)}, on "
+    shown = shown_of(choice.spec, choice.board)
+    page = render(document(shown, "flights"))
+    (row,) = [line for line in page.splitlines() if "| incumbent rule |" in line]
+    assert f"{text}{comparison.rows:,} rows" in row
+    assert page.index(row) < page.index("| 1 |")
+    stored = from_parquet(to_parquet(choice.board), Leaderboard)
+    assert stored.incumbent == comparison
 
 
 @pytest.mark.parametrize(
