@@ -114,6 +114,59 @@ def by_group(seed: int) -> Problem:
     return Problem(frame, "binary", {"split": {"by": "group", "column": "patient"}})
 
 
+def many_classes(seed: int, classes: int, rows: int = 6_000) -> Problem:
+    """Letters: classes of unlike shares, whose measurements, codes and kinds differ."""
+    rng = np.random.default_rng([seed, 11])
+    shares = rng.dirichlet(np.full(classes, 5.0))
+    y = rng.choice(classes, rows, p=shares)
+    measured = rng.normal(size=(classes, 12))[y] + rng.normal(size=(rows, 12))
+    kinds = rng.dirichlet(np.ones(5), classes).cumsum(axis=1)[y]
+    frame = pd.DataFrame(measured).add_prefix("x")
+    frame = frame.assign(
+        kind=(rng.random((rows, 1)) > kinds[:, :4]).sum(axis=1).astype(str),
+        count=rng.poisson(rng.gamma(2, 2, classes)[y]),
+        box=measured[:, 0].round(),
+        flag=rng.random(rows) < rng.random(classes)[y],
+        known=np.where(rng.random(rows) < rng.random(classes)[y], 1.0, np.nan),
+        y=[f"class {code:02}" for code in y],
+    )
+    return Problem(frame, "multiclass")
+
+
+def panel(seed: int, target: str, counties: int = 90, years: int = 7) -> Problem:
+    """Counties in several years, without an id; area and minority are a county's, and
+    so is the target: a `class`, a `number`, or one that is `moving` a little.
+    """
+    rng = np.random.default_rng([seed, 9])
+    county = np.repeat(np.arange(counties), years)
+    rows, density = len(county), rng.lognormal(0, 1, counties)
+    size = np.log(density) + rng.logistic(size=counties)
+    frame = pd.DataFrame(
+        {
+            "density": density[county] * (1 + 0.02 * rng.normal(size=rows)),
+            "minority": (100 * rng.beta(1, 3, counties)).round(2)[county],
+            "area": rng.gamma(4, 100, counties).round(1)[county],
+            "west": (rng.random(counties) < 0.25)[county],
+            "police": np.exp(0.2 * rng.normal(size=counties)[county])
+            * np.exp(0.1 * rng.normal(size=rows))
+            / 500,
+            "wage": 300
+            + 30 * rng.normal(size=counties)[county]
+            + 10 * rng.normal(size=rows),
+            "sentence": rng.normal(9, 2, rows),
+        }
+    )
+    for year in range(1, years):
+        frame[f"year_{year}"] = np.tile(np.arange(years), counties) == year
+    targets = {
+        "class": np.where(size >= np.quantile(size, 0.9), "urban", "rural")[county],
+        "number": size[county],
+        "moving": size[county] + 0.2 * rng.normal(size=rows),
+    }
+    task = "binary" if target == "class" else "regression"
+    return Problem(frame.assign(y=targets[target]), task)
+
+
 def prices(seed: int) -> Problem:
     """What 3,000 flats cost: a skewed number, random split."""
     rng, frame, shop = _honest(seed)

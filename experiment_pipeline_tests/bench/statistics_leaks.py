@@ -29,7 +29,9 @@ from experiment_pipeline_tests.bench.leak_tables import (
     by_group,
     by_time,
     jittered,
+    many_classes,
     multiclass,
+    panel,
     patients,
     persons,
     prices,
@@ -98,6 +100,53 @@ def of_one_class(tables: int, seed: int, *, share: int, part: int) -> list[bool]
         for plant in ONE_CLASS.values()
         for draw in range(tables)
     ]
+
+
+def of_one_of_many(tables: int, seed: int, *, classes: int, part: int) -> list[bool]:
+    """Return which columns are named that reveal a part of the rarest of many classes
+    with 160 rows or more, 120 of them visible, in percent; so many tables of each kind.
+    """
+    named = []
+    for plant in ONE_CLASS.values():
+        for draw in range(tables):
+            rng = np.random.default_rng([seed + draw, 12])
+            problem = many_classes(seed + draw, classes)
+            y = problem.frame["y"]
+            enough = y.value_counts()[lambda rows: rows >= 160]
+            column = plant(part / 100)(
+                problem.frame.assign(y=y == enough.index[-1]), rng
+            )
+            frame = problem.frame.assign(**{LEAK: column})
+            named.append(
+                LEAK in classes_revealed(subject_of(replace(problem, frame=frame)), ())
+            )
+    return named
+
+
+def clean_of_many(tables: int, seed: int, *, classes: int) -> list[bool]:
+    """Return which honest columns are said to reveal one of many classes."""
+    return [
+        feature in revealed
+        for draw in range(tables)
+        for subject in [subject_of(many_classes(seed + draw, classes))]
+        for revealed in [classes_revealed(subject, ())]
+        for feature in subject.features
+    ]
+
+
+def clean_panel(tables: int, seed: int, *, target: str) -> list[bool]:
+    """Return which columns of counties by year are said to leak the target."""
+    accused = []
+    for draw in range(tables):
+        problem = panel(seed + draw, target)
+        named = {
+            column
+            for leak in leaks(problem)
+            if leak.code in {"leak_suspect", "made_of_target"}
+            for column in leak.columns
+        }
+        accused += [column in named for column in problem.frame.columns.drop("y")]
+    return accused
 
 
 def honest_predictor(tables: int, seed: int, *, column: str) -> list[bool]:

@@ -252,13 +252,19 @@ class Subject:
             return rows
         return np.sort(self.generator().choice(rows, most, replace=False))
 
-    def cross_fit(self, rows: np.ndarray, folds: int) -> skill.CrossFit:
-        """Rows with a target, in folds that follow the experiment's split."""
+    def cross_fit(
+        self, rows: np.ndarray, folds: int, clusters: np.ndarray | None = None
+    ) -> skill.CrossFit:
+        """Rows with a target, in folds that follow the experiment's split, or of these
+        clusters (m,).
+        """
         split = self.spec.split
-        if split.by == "time":
+        if clusters is not None:
+            pairs = self._folds_of_clusters(rows, folds, clusters)
+        elif split.by == "time":
             pairs = _folds_in_time(self.frame[split.column].iloc[rows], folds)
         else:
-            pairs = self._folds_of_clusters(rows, folds)
+            pairs = self._folds_of_clusters(rows, folds, self.clusters[rows])
         return skill.CrossFit(
             task=self.spec.task,
             classes=self.target.n_classes,
@@ -273,11 +279,11 @@ class Subject:
             self.frame, self.spec.split, self.spec.target, self.features, "folds"
         )
 
-    def _folds_of_clusters(self, rows: np.ndarray, folds: int) -> Iterator[skill.Fold]:
+    def _folds_of_clusters(
+        self, rows: np.ndarray, folds: int, clusters: np.ndarray
+    ) -> Iterator[skill.Fold]:
         """Each fold judges random clusters of rows, stratified by the target."""
-        _, first, clusters = np.unique(
-            self.clusters[rows], return_index=True, return_inverse=True
-        )
+        _, first, clusters = np.unique(clusters, return_index=True, return_inverse=True)
         shuffled = self.generator().random(len(first))
         order = np.lexsort((shuffled, self.target.of(rows[first])))
         fold_of_cluster = np.empty(len(first), dtype=np.int64)

@@ -145,6 +145,23 @@ COUNTIES = table(
     births=BIRTHS + 5 * OWN.random(ROWS),
     area=OWN.permutation(ROWS)[COUNTY],
 )
+DECADE = ROW // 16
+FEW_COUNTIES = table(
+    y=np.where(OWN.permutation(ROWS)[DECADE] % 2 == 0, "urban", "rural"),
+    area=OWN.permutation(ROWS)[DECADE],
+)
+OF_COUNTIES = numeric(
+    y=OWN.normal(size=ROWS)[DECADE], area=OWN.permutation(ROWS)[DECADE]
+)
+SMALL_STEPS = table(
+    y=np.where(DECADE % 12 == 5, "urban", "rural"),
+    police=np.exp(OWN.normal(size=ROWS)[DECADE] / 9 + OWN.normal(size=ROWS) / 9) / 500,
+)
+# One of 12 classes has 120 rows, of which a value is only seen there.
+MANY = np.where(ROW % 3 == 0, 0, 1 + ROW % 11)
+REVEALED = table(
+    y=[f"c{code:02}" for code in MANY], note=np.where(MANY == 0, 1.0, np.nan)
+)
 ORDINARY = {
     "counts": RNG.poisson(1.0, ROWS),
     "small negative numbers": RNG.integers(-2, 15, ROWS),
@@ -278,6 +295,7 @@ FOUND = {
         Hit("right in 97 %", table(early=NOISY), columns="early"),
         Hit("a copy with flips", table(x=PAID, copy=FLIPPED), columns="copy"),
         Hit("a rare class", table(y=ROW % 25 == 0, near=NEAR), "blocks", "near"),
+        Hit("one of 12 classes", REVEALED, columns="note", spec=MULTICLASS),
         leaks("a function", leak=np.exp(TARGET.array)),
         leaks("a sum", "a, b", "a + b equals", a=FEW, b=MANY, y=FEW + MANY),
         leaks("a product", "a, b", "a · b equals", a=FEW, b=MANY, y=FEW * MANY),
@@ -481,6 +499,9 @@ def innocent(
         ),
         innocent("leak_suspect", "ids in no order", id=[f"C{n}" for n in MIXED]),
         innocent("leak_suspect", "counties without an id, year by year", COUNTIES),
+        innocent("leak_suspect", "numbers that tell counties apart", FEW_COUNTIES),
+        innocent("leak_suspect", "a number of counties", OF_COUNTIES, REGRESSION),
+        innocent("made_of_target", "small steps of a rare class", SMALL_STEPS),
         innocent(
             "leak_suspect",
             "a strong number, pure at its end",
@@ -608,10 +629,10 @@ def test_what_is_innocent_is_not_found(code, frame, spec):
 
 
 def test_classes_that_are_not_looked_for_are_said():
-    """A few rows reveal nothing; of many classes an honest column may tell one."""
+    """A few rows reveal nothing, of many classes more are asked for."""
     many = table(y=[f"c{number:02}" for number in ROW % 12])
     evidence = check("leak_suspect", many, **MULTICLASS).evidence
-    assert "one of 12 classes are not looked for" in evidence
+    assert "classes of fewer than 120 rows among those examined: c00" in evidence
     few = table(y=np.where(ROW % 15 < 1, "a", np.where(POSITIVE, "b", "c")))
     evidence = check("leak_suspect", few, **MULTICLASS).evidence
     assert "classes of fewer than 30 rows among those examined: a." in evidence

@@ -5,7 +5,7 @@ Whether they are known in time the user decides.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from experiment_pipeline.stages.data_analysis.findings.probe import NoProbe, run
 from experiment_pipeline.stages.data_analysis.skill import (
     MOST_ROWS,
     NAMES,
+    Association,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
@@ -47,6 +48,9 @@ _PAIRS, _ROUNDING = 500, 1e-6
 # A target with a more frequent value than this agrees with other columns by chance.
 _COMMONEST = 0.1
 _FEWEST_ROWS = 50
+# A number may tell apart what rows belong to: fewest values, fewest rows of each on
+# average, largest share of the rows with one.
+_FEWEST_VALUES, _ROWS_OF_A_VALUE, _LARGEST_VALUE = 20, 1.5, 0.1
 
 
 class LeakSuspect(TargetRule):
@@ -93,9 +97,40 @@ class _Leak:
     skill: float = 0.0  # of what follows from them; 0: unknown
 
 
-def _by_skill(subject: Subject, limit: float) -> _Leak:
+def _on_new_values(subject: Subject, limit: float) -> list[Association]:
+    """The associations, of repeated numbers from the limit on with values not seen.
+
+    A number that each county has in all its rows tells them apart; it does not leak.
+    """
+    rows = subject.sample(subject.target.rows, MOST_ROWS)
+    associations = []
+    for association in subject.associations:
+        measured = association
+        if association.skill >= limit and association.column in subject.numbers:
+            column = subject.frame[[association.column]].iloc[rows]
+            values = pd.factorize(column[association.column])[0]
+            if _may_tell_apart(values[values >= 0]):
+                # A missing value is each row's own.
+                values = np.where(values < 0, -1 - np.arange(len(rows)), values)
+                (unseen,) = subject.cross_fit(rows, 2, values).associations(column)
+                measured = replace(unseen, way="for values that it has not seen")
+        associations.append(measured)
+    return sorted(associations, key=lambda a: (-a.skill, a.column))
+
+
+def _may_tell_apart(values: np.ndarray) -> bool:
+    """Whether codes (n,) may be of what several rows belong to."""
+    rows_per_value = np.bincount(values)
+    return bool(
+        _FEWEST_VALUES <= len(rows_per_value) <= len(values) / _ROWS_OF_A_VALUE
+        and rows_per_value.max() <= _LARGEST_VALUE * len(values)
+    )
+
+
+def _by_skill(
+    subject: Subject, associations: Sequence[Association], limit: float
+) -> _Leak:
     """The features that predict the target alone, if any, else the strongest."""
-    associations = subject.associations
     suspects = [a for a in associations if a.skill >= limit]
     strongest = {a.column: a.words for a in suspects or associations[:1]}
     rows = min(len(subject.target.rows), MOST_ROWS)
@@ -106,7 +141,8 @@ def _by_skill(subject: Subject, limit: float) -> _Leak:
 
 def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
     """Skill alone, near copies, columns that reveal one class, and arithmetic."""
-    by_skill = _by_skill(subject, limit)
+    associations = _on_new_values(subject, limit)
+    by_skill = _by_skill(subject, associations, limit)
     columns = by_skill.columns
     yield by_skill
     copies = _near_copies(subject, columns)
@@ -117,8 +153,7 @@ def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
     revealed = classes_revealed(subject, {*columns, *copies})
     if revealed:
         yield _revealing(revealed)
-    skills = {a.column: a.skill for a in subject.associations}
-    equal = [column for column in columns if skills[column] >= blocks]
+    equal = [a.column for a in associations if a.skill >= blocks]
     combination = exact_combination(subject) or exact_pair(subject, {*equal, *copies})
     if combination is not None:
         yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)

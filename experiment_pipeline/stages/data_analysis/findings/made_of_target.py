@@ -223,7 +223,9 @@ def _sums_ahead(walk: _Walk) -> Iterator[FromTarget]:
     rows = np.flatnonzero(followed & np.isfinite(walk.y[:-1]))
     y = walk.y[rows]
     implied = walk.numbers[rows] - walk.numbers[rows + 1]
-    varied = np.isfinite(implied) & ((implied != 0) | (y[:, None] != 0))
+    # Of steps that are nearly 0 both agree whatever the column is.
+    size = np.maximum(np.abs(implied), np.abs(y)[:, None])
+    varied = size > 10 * _ROUNDING * np.std(y)
     for column in _equal_the_target(y, implied, varied):
         words = (
             "the sum of the target from the row itself on, as the next row's value "
@@ -320,17 +322,19 @@ def _window_in_words(width: int, ahead: int) -> str:
 
 def _matching(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Share (widths,) of rows with a step where both steps agree; 0: too few rows."""
-    moves = moves[:, None]
-    varied = np.isfinite(gained) & np.isfinite(moves)
-    varied &= (gained != 0) | (moves != 0)
-    count = varied.sum(axis=0)
+    finite = np.isfinite(gained) & np.isfinite(moves)[:, None]
+    varied = finite & ((gained != 0) | (moves[:, None] != 0))
     spread = pd.DataFrame(np.where(varied, gained, np.nan)).std(ddof=0).fillna(0.0)
     within = 10 * _ROUNDING * spread.to_numpy()
-    as_sum = varied & (np.abs(moves - gained) <= within)
-    as_mean = varied & (np.abs(widths * moves - gained) <= within)
-    agreeing = np.maximum(as_sum.sum(axis=0), as_mean.sum(axis=0))
-    shares = agreeing / np.maximum(count, 1)
-    return np.asarray(np.where(count >= _FEWEST_WALKED, shares, 0.0))
+    shares = []
+    for summed in (moves[:, None], widths * moves[:, None]):
+        # Of steps that are nearly 0 both agree whatever the column is.
+        steps = varied & (np.maximum(np.abs(gained), np.abs(summed)) > within)
+        count = steps.sum(axis=0)
+        agreeing = (steps & (np.abs(summed - gained) <= within)).sum(axis=0)
+        share = agreeing / np.maximum(count, 1)
+        shares.append(np.where(count >= _FEWEST_WALKED, share, 0.0))
+    return np.maximum(*shares)
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:

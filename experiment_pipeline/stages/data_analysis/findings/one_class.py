@@ -23,10 +23,12 @@ from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 # Of more classes, some are told by one honest column: of 32 plants one has needles.
-_MOST_CLASSES = 10
+# There only a certain leak is named, and it does not block.
+_FEW_CLASSES = 10
 # Rows that reveal a class are at least so many, in a class of three times as many.
 _FEWEST_ROWS = 10
-_FEWEST_OF_CLASS = 3 * _FEWEST_ROWS
+# What is certain of one of many classes takes more, as a few rows have errors.
+_FEWEST_OF_CLASS, _FEWEST_OF_ONE_OF_MANY = 3 * _FEWEST_ROWS, 120
 # Least share of the class that is revealed. An honest flag reveals .3 of the letters
 # that are no spam.
 _REVEALED = 0.4
@@ -49,8 +51,9 @@ _FEWEST_TO_SEE_A_STEP = 300
 # values, largest share of the rows with one value, least share of each class.
 _FEWEST_FIXING, _LARGEST_FIXING, _FIXED = 20, 0.1, 0.9
 # A leak is certain where even the upper 95 % bound of the other classes' share is below
-# this part of what is usual, and the column's skill in all other rows below this.
-_CERTAIN_OTHERS, _BOUND, _SKILL_OF_REST = 0.1, 0.95, 0.2
+# this part of what is usual, and the column's skill in all other rows below this; of
+# many classes an honest column tells little at once.
+_CERTAIN_OTHERS, _BOUND, _SKILL_OF_REST, _OF_MANY = 0.1, 0.95, 0.2, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ class RevealedClass:
     words: str  # the rows
     rows: np.ndarray  # the rows among those examined, bool (n,)
     # Whether other classes are surely rare among them, and the feature tells nothing of
-    # the rest: no strong honest predictor does that.
+    # the rest: no strong honest predictor of few classes does that.
     is_certain: bool = False
 
 
@@ -109,18 +112,23 @@ def classes_revealed(
     Each half of the rows is judged by what the other half chose to look at.
     """
     classes = subject.target.classes or ()
-    if not 0 < len(classes) <= _MOST_CLASSES:
+    if not classes:
         return {}
+    many = len(classes) > _FEW_CLASSES
     examined = _ExaminedRows.of(subject)
     revealed: dict[str, RevealedClass] = {}
     for name in examined.features:
         if name in left_out:
             continue
         leak = _strongest(examined, name, list(map(numbers.shown, classes)))
-        if leak is not None:
-            rest = examined.rows[~leak.rows]
-            certain = leak.is_certain and _tells_nothing(subject, name, rest)
-            revealed[name] = replace(leak, is_certain=certain)
+        if leak is None:
+            continue
+        rest = examined.rows[~leak.rows]
+        certain = leak.is_certain and _tells_nothing(
+            subject, name, rest, _OF_MANY if many else _SKILL_OF_REST
+        )
+        if certain or not many:
+            revealed[name] = replace(leak, is_certain=certain and not many)
     return dict(sorted(revealed.items(), key=lambda pair: -pair[1].share))
 
 
@@ -167,7 +175,7 @@ def _strongest(
         for code, label in enumerate(labels)
     ]
     known = [leak for leak in leaks if leak is not None]
-    return max(known, key=lambda leak: leak.share, default=None)
+    return max(known, key=lambda leak: (leak.is_certain, leak.share), default=None)
 
 
 def _fixes_the_target(places: np.ndarray, y: np.ndarray) -> bool:
@@ -188,25 +196,22 @@ def _fixes_the_target(places: np.ndarray, y: np.ndarray) -> bool:
 def not_looked_for(subject: Subject) -> str:
     """The classes that are not looked for, as a sentence; empty: there are none."""
     classes = subject.target.classes or ()
-    if len(classes) > _MOST_CLASSES:
-        return (
-            f"Columns that reveal one of {len(classes)} classes are not looked for: of "
-            f"more than {_MOST_CLASSES}, an honest column may tell one."
-        )
     if not classes:
         return ""
+    many = len(classes) > _FEW_CLASSES
+    fewest = _FEWEST_OF_ONE_OF_MANY if many else _FEWEST_OF_CLASS
     y = subject.target.of(subject.sample(subject.target.rows, MOST_ROWS))
     rows = np.bincount(y.astype(np.int64), minlength=len(classes))
     few = [
         numbers.shown(label)
         for label, count in zip(classes, rows, strict=True)
-        if count < _FEWEST_OF_CLASS
+        if count < fewest
     ]
     if not few:
         return ""
     return (
         "Columns that reveal one class are hardly found for classes of fewer than "
-        f"{_FEWEST_OF_CLASS} rows among those examined: {numbers.some_of(few, 3)}."
+        f"{fewest} rows among those examined: {numbers.some_of(few, 3)}."
     )
 
 
@@ -374,10 +379,12 @@ def _others_are_surely_rare(
     return bool(bound <= _CERTAIN_OTHERS * (1 - is_class.mean()))
 
 
-def _tells_nothing(subject: Subject, feature: str, rows: np.ndarray) -> bool:
+def _tells_nothing(
+    subject: Subject, feature: str, rows: np.ndarray, limit: float
+) -> bool:
     """Whether a feature says nothing of the target in some rows of the table."""
     if np.unique(subject.target.of(rows)).size < 2:
         return True
     column = subject.frame[[feature]].iloc[rows]
     (association,) = subject.cross_fit(rows, 2).associations(column)
-    return association.skill < _SKILL_OF_REST
+    return association.skill < limit
