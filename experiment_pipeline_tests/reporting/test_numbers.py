@@ -69,3 +69,5 @@ def test_shares_counts_and_seconds_read_alike_everywhere():
     ]
     assert [numbers.counted(n, "row") for n in (1, 1_234)] == ["1 row", "1,234 rows"]
     assert (numbers.seconds(1_234.4), numbers.probability(0.4)) == ("1,234 s", "0.4")
+    measured = [numbers.measured(value) for value in (None, float("nan"), 0.0123, 41.2)]
+    assert measured == ["", "", "0.012", "41"]

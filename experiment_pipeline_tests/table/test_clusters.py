@@ -5,9 +5,13 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
-from experiment_pipeline.table.clusters import equal_rows, resampling_clusters
+from experiment_pipeline.table.clusters import (
+    canonical_order,
+    equal_rows,
+    resampling_clusters,
+)
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
-from experiment_pipeline_tests.table.made_rows import RANDOM, experiment, made
+from experiment_pipeline_tests.table.made_rows import FEATURES, RANDOM, experiment, made
 
 RNG = np.random.default_rng
 
@@ -130,3 +134,11 @@ def test_ids_that_repeat_over_time_are_a_second_clustering():
     assert dimensions(rows, **by_time) == 1
     assert dimensions(rows[:2], **by_time, id_columns=["who"]) == 1
     assert dimensions(rows, by="random", id_columns=["who"]) == 1
+
+
+def test_a_column_that_no_model_reads_leaves_the_order_of_rows():
+    """It decides only between rows that are equal in features and target."""
+    frame, spec = made(100), experiment(RANDOM)
+    order = canonical_order(frame, spec, FEATURES)
+    noted = frame.assign(note=np.arange(100)[::-1])
+    assert canonical_order(noted, spec, FEATURES).tolist() == order.tolist()

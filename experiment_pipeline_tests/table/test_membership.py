@@ -82,6 +82,15 @@ def test_each_class_is_in_each_set_of_a_small_table():
     assert by_class["no"].reindex(membership.SETS).tolist() == [35, 11, 11]
 
 
+def test_the_target_moves_no_group():
+    """Groups are not stratified: a row that changes its class takes none elsewhere."""
+    frame = made(600)
+    relabelled = frame.assign(readmitted=np.where(frame.index < 300, "no", "yes"))
+    pd.testing.assert_series_equal(
+        assigned(relabelled, BY_GROUP), assigned(frame, BY_GROUP)
+    )
+
+
 @pytest.mark.parametrize(
     ("visited", "gap", "message"),
     [
