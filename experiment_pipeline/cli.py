@@ -716,7 +716,7 @@ def guard(as_json: bool) -> None:
 
 @main.command()
 @click.argument("experiment")
-@click.option("--from", "list_", metavar="FILE", help="A CSV: column, unit, known, …")
+@click.option("--from", "list_", metavar="FILE", help="A CSV, or dbt's YAML.")
 @click.option("--write", is_flag=True, help="Add the draft to schema.yaml.")
 @as_json
 def dictionary(experiment: str, list_: str | None, write: bool, as_json: bool) -> None:

@@ -29,7 +29,7 @@ from experiment_pipeline.spec.reading import (
 )
 from experiment_pipeline.spec.schema import Column, Meaning, SchemaFile
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
-from experiment_pipeline.storage.files import location, write_bytes
+from experiment_pipeline.storage.files import location, read_bytes, write_bytes
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.preparation import calendar_columns
 
@@ -237,10 +237,34 @@ def _of_parquet(content: Content) -> Said:
     return said
 
 
-def _of_list(path: str, schema: SchemaFile) -> Said:
-    """Return what a CSV file says: `column`, and keys such as `unit`."""
+def _of_dbt(path: str) -> pd.DataFrame:
+    """Return the columns of dbt YAML of one model, as texts, without other meta."""
+    file = YamlFile(read_bytes(location(path)).decode(), path, InvalidSchema)
+    rows = []
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        [model] = file.values()["models"]
+        for column in model["columns"]:
+            meta = {
+                **column.get("config", {}).get("meta", {}),
+                **column.get("meta", {}),
+            }
+            keys = Meaning.model_fields.keys() & meta
+            row = {"column": column["name"], "description": column.get("description")}
+            rows.append(row | {key: meta[key] for key in keys})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        fix = "keep the one: models: [{name: …, columns: [{name: …, meta: {unit: …}}]}]"
+        rule = "is not dbt's YAML of one model with columns"
+        raise InvalidSchema(path, rule, fix) from None
+    return pd.DataFrame(rows).astype("str").fillna("")
+
+
+def _of_list(path: str, schema: SchemaFile) -> Said:
+    """Return what a CSV file, or dbt's YAML, says: `column`, and keys as `unit`."""
+    try:
+        if path.endswith((".yml", ".yaml")):
+            table = _of_dbt(path)
+        else:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InvalidSchema(path, f"cannot be read: {reason}", "name a CSV") from None

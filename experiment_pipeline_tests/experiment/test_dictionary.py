@@ -157,6 +157,33 @@ def test_a_wrong_list_is_named_with_the_fix(list_: str, message: str):
         draft_dictionary(".", "list.csv")
 
 
+DBT = """\
+version: 2
+models:
+  - name: flights
+    columns:
+      - {name: refund, description: Paid back, tests: [not_null]}
+      - {name: sex, config: {meta: {owner: sales}}, meta: {personal: true, pii: high}}
+"""
+
+
+def test_dbt_says_what_it_knows_of_the_columns():
+    """Description and meta; what only others read is skipped, a column that the schema
+    lacks is named.
+    """
+    Path("schema.yml").write_text(DBT)
+    columns = draft_dictionary(".", "schema.yml").columns
+    assert columns["refund"] == {"description": "Paid back"}
+    assert columns["sex"] == {"owner": "sales", "personal": True}
+    Path("schema.yml").write_text(DBT.replace("name: sex", "name: sexx"))
+    with pytest.raises(InvalidSchema, match="no column 'sexx'"):
+        draft_dictionary(".", "schema.yml")
+    for wrong in ("models: []", "sources: 1", "- a", f"{DBT}  - name: other\n"):
+        Path("schema.yml").write_text(wrong)
+        with pytest.raises(InvalidSchema, match="YAML of one model"):
+            draft_dictionary(".", "schema.yml")
+
+
 def test_a_schema_that_cannot_be_added_to_is_left_as_it_is(flights: Path):
     """Two columns share their rules by an anchor; without the file there is nothing to
     add to.
