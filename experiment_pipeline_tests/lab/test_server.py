@@ -81,12 +81,13 @@ class Agent:
 
 
 def workers() -> list[psutil.Process]:
-    """The processes that explore for a laboratory of this test."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "experiment_pipeline.lab.worker" in process.cmdline()
-    ]
+    """The processes that explore for a laboratory of this test; none that has ended."""
+    exploring = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "experiment_pipeline.lab.worker" in process.cmdline():
+                exploring.append(process)
+    return exploring
 
 
 def have_ended(processes: list[psutil.Process]) -> bool:
