@@ -20,12 +20,8 @@ from experiment_pipeline.intake.validation import Origin
 from experiment_pipeline.spec import ExperimentSpec, Preparation
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import (
-    BETWEEN,
-    FITTED,
-    STOPS,
     SetTable,
-    early_stopping_gap,
-    early_stopping_rows,
+    early_stopping_roles,
 )
 from experiment_pipeline.table.digests import rows_digest
 from experiment_pipeline.table.features import feature_columns
@@ -242,9 +238,7 @@ def stored(
     train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec
 ) -> dict[str, SetTable]:
     """Two sets as the split stage stores them."""
-    stopping = early_stopping_rows(train, spec, feature_columns(train, spec))
-    between = early_stopping_gap(train, stopping, spec)
-    roles = np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)
+    roles = early_stopping_roles(train, spec, feature_columns(train, spec))
     origin = Origin("", {}, "", ())
     return {
         "train": SetTable(train, rows_digest(train), roles, origin),

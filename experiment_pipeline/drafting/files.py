@@ -25,6 +25,7 @@ from experiment_pipeline.errors import DataError
 from experiment_pipeline.intake.raw_table import RawTable, read
 from experiment_pipeline.intake.sources import read_source
 from experiment_pipeline.intake.validation import validate
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.spec.experiment import spec_from
@@ -49,6 +50,8 @@ from experiment_pipeline.table.schema import load_schema
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 100
 MOST_LINES = 8
+# Of rows that a split leaves out of all sets; with more, later sets are too small.
+MOST_LEFT_OUT = 0.2
 LISTED_CATEGORIES = 20
 
 
@@ -174,11 +177,22 @@ def with_honest_split(
     for split in splits:
         why = f"a random split would promise too much. {split.evidence}"
         honest = tried_with(Decision(split.split, why))
-        if honest.problem is None:
+        obstacle = _obstacle(honest)
+        if obstacle is None:
             del hints[split]
             return _with_hints(honest, hints.values())
-        hints[split] += f"; a run would stop ({honest.problem.splitlines()[0]})"
+        hints[split] += f"; {obstacle}"
     return _with_hints(tried, hints.values())
+
+
+def _obstacle(tried: TriedDraft) -> str | None:
+    """Why a split is not taken though it is more honest; None: it can be taken."""
+    if tried.problem is not None or tried.sets is None:
+        return f"a run would stop ({str(tried.problem).splitlines()[0]})"
+    left_out = tried.sets.left_out / len(tried.prepared.frame)
+    if left_out > MOST_LEFT_OUT:
+        return f"{numbers.share(left_out)} of the rows would be in no set"
+    return None
 
 
 def _with_hints(tried: TriedDraft, hints: Iterable[str]) -> TriedDraft:

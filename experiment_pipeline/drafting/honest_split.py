@@ -68,8 +68,9 @@ def more_honest_splits(
 ) -> list[OptimisticSplit]:
     """Return the splits that cost a probe part of its gain, the largest loss first.
 
-    `sets` are those of the random split of `prepared`; `times`, the likeliest first,
-    and `entities` are the columns to compare it with. Of several times one is enough.
+    Where one by time and one by entities do, both at once goes before them. `sets` are
+    those of the random split of `prepared`; `times`, the likeliest first, and
+    `entities` are the columns to compare it with. Of several times one is enough.
     """
     nested = [name for name in prepared if kind_of(prepared[name]) == "nested"]
     visible = np.flatnonzero((sets != "validation").to_numpy())
@@ -82,7 +83,24 @@ def more_honest_splits(
     first = next(filter(None, over_time), None)
     compared = [first, *map(table.over_entities, entities[:MOST_COLUMNS])]
     splits = [split for split in compared if split is not None]
-    return sorted(splits, key=lambda split: -split.lost)
+    splits.sort(key=lambda split: -split.lost)
+    largest = {split.split["by"]: split for split in reversed(splits)}
+    if len(largest) > 1:
+        both = _new_entities_later(largest["time"], largest["group"])
+        splits.insert(0, both)
+    return splits
+
+
+def _new_entities_later(
+    over_time: OptimisticSplit, over_entities: OptimisticSplit
+) -> OptimisticSplit:
+    """The split of which later sets hold entities that no earlier one has."""
+    column = over_entities.split["column"]
+    return OptimisticSplit(
+        {**over_time.split, "group": column, "predicts": "new"},
+        lost=max(over_time.lost, over_entities.lost),
+        evidence=f"{over_time.evidence}. {over_entities.evidence}",
+    )
 
 
 @dataclass(frozen=True, eq=False)

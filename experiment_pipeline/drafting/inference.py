@@ -181,7 +181,7 @@ def infer(
     positive = _positive_class(target, task, wishes.positive_class)
     if split is None:
         split = _split(raw, plans, wishes)
-    split_column = split.value.get("column")
+    keys = {name for key in ("column", "group") if (name := split.value.get(key))}
     # Under a split by time, later sets have days beyond those of training: `days` would
     # not generalize.
     with_days = split.value["by"] != "time"
@@ -193,8 +193,8 @@ def infer(
     times = _times(plans, wishes)
     ids = _id_columns(plans, wishes)
     excluded = _excluded(plans, wishes)
-    excluded.pop(split_column, None)
-    features = plans.keys() - excluded.keys() - {*ids, split_column}
+    excluded = {name: why for name, why in excluded.items() if name not in keys}
+    features = plans.keys() - excluded.keys() - {*ids, *keys}
     metric = _metric(task.value, wishes.metric, target, positive)
     is_regression = task.value == "regression"
     shape = first_search.Shape(
@@ -351,12 +351,13 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
 def _unkeyed(
     raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Return column → share of the rows, of the split's column where it is missing."""
-    name = split.get("column")
-    if name is None:
-        return {}
-    times = plans[name].times
-    return {name: float(raw[name].isna().mean()) if times is None else 1 - times.share}
+    """Return column → share of the rows, of the split's columns where it is missing."""
+    unkeyed = {}
+    for name in filter(None, [split.get("column"), split.get("group")]):
+        times = plans[name].times
+        missing = float(raw[name].isna().mean())
+        unkeyed[name] = missing if times is None else 1 - times.share
+    return unkeyed
 
 
 def _rejection_limit(

@@ -370,11 +370,26 @@ class GroupSplit(Closed):
 
 
 class TimeSplit(Closed):
-    """Train on the past, evaluate on the future; cut between distinct timestamps."""
+    """Train on the past, evaluate on the future; cut between distinct timestamps.
+
+    With a `group` (customers), later sets hold the rows of those that the model will
+    meet.
+    """
 
     by: Literal["time"]
     column: Column = Field(
         description="The column that orders the rows in time", examples=["order_date"]
+    )
+    group: Column | None = Field(
+        None,
+        description="Column of the customers, devices or places that have rows at "
+        "several times",
+        examples=["customer_id"],
+    )
+    predicts: Literal["new", "known", "both"] = Field(
+        "both",
+        description="Groups whose rows later sets hold: `new` ones, which no earlier "
+        "set has, `known` ones, or both, scored apart in the report",
     )
     gap: Duration = Field(
         "0s", description="Time left out between the sets, such as '1 day'"
@@ -391,6 +406,19 @@ class TimeSplit(Closed):
         if duration(value).value == 0:
             raise ValueError("the unit is zero; write one such as '1 day'")
         return value
+
+    @model_validator(mode="after")
+    def _groups_have_a_column(self) -> Self:
+        if self.group is None and "predicts" in self.model_fields_set:
+            message = "no effect without group; name the column of groups, or drop it"
+            raise impossible(message, "predicts")
+        return self
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """The columns whose values have rows at several times."""
+        ids = [name for name in self.id_columns if name != self.column]
+        return tuple(dict.fromkeys([*ids, *filter(None, [self.group])]))
 
 
 class ColumnSplit(Closed):

@@ -203,13 +203,10 @@ def undeclared_entities_note(
     metric: str,
     predicted: SetPrediction,
     columns: Mapping[str, np.ndarray],
-    time: str,
     threshold: float = 0.5,
 ) -> str | None:
-    """Return a warning when rows of one entity share their errors over time, and no id
-    is declared: of the column (its codes, (n,)) whose values share most.
-
-    `time` is the column of the split by time.
+    """Return a warning when rows of one entity share their errors over time, and no
+    group is declared: of the column (its codes, (n,)) whose values share most.
     """
     score = predicted.linearise(metric, threshold)
     layout = predicted.layout(metric)
@@ -235,9 +232,9 @@ def undeclared_entities_note(
         return None
     return (
         f"rows with one value of {column} share their errors at several times, and "
-        "split.id_columns does not name it: the intervals are about the known values "
+        "split.group does not name it: the intervals are about the known values "
         f"of {column}. About new ones the interval of {metric} is about {widest:.1f} "
-        f"times as wide; split.id_columns: [{column}, {time}] makes it so"
+        f"times as wide; split: {{group: {column}}} makes it so"
     )
 
 

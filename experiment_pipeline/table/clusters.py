@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiment_pipeline.errors import InvalidModel, UnusableTable
-from experiment_pipeline.spec import ExperimentSpec, Split
+from experiment_pipeline.spec import ExperimentSpec, Split, TimeSplit
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, cluster_codes
 from experiment_pipeline.table.digests import (
     column_part,
@@ -112,14 +112,28 @@ def times_of(
     return numbers_of(times), 0.0
 
 
+def rows_to_predict(
+    frame: pd.DataFrame, split: TimeSplit, earlier: np.ndarray
+) -> np.ndarray:
+    """Return which rows are about the groups that the model will meet: bool (n,).
+
+    A group is known if an `earlier` row, bool (n,), is about it.
+    """
+    if split.group is None or split.predicts == "both":
+        return np.ones(len(frame), dtype=bool)
+    groups = row_hashes(frame, [split.group], "groups")
+    is_known = np.isin(groups, groups[earlier])
+    return is_known if split.predicts == "known" else ~is_known
+
+
 def resampling_clusters(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
     """Number the clusters that intervals resample, as the split does: int64 (n,).
 
     Groups, ids, or time blocks of `split.unit` as `ConsecutiveClusters`; else rows,
-    with copies together. If ids in a split by time repeat (customers), they are a
-    second column, (n, 2).
+    with copies together. If groups or ids in a split by time repeat (customers), they
+    are a second column, (n, 2).
     """
     if spec.split.by != "time":
         return cluster_codes(
@@ -129,9 +143,8 @@ def resampling_clusters(
     if kind_of(frame[spec.split.column]) == "datetime":
         times = np.floor(times / (pd.Timedelta(spec.split.unit) / MICROSECOND))
     codes = cluster_codes(times)
-    names = [name for name in spec.split.id_columns if name != spec.split.column]
-    if names and len(frame):
-        entities = cluster_codes(row_hashes(frame, names, "units"))
+    if spec.split.entities and len(frame):
+        entities = cluster_codes(row_hashes(frame, spec.split.entities, "units"))
         if entities.max() + 1 < len(frame):
             codes = np.column_stack([codes, entities])
     return codes.view(ConsecutiveClusters)
@@ -390,9 +403,12 @@ class FittedRows:
 
         By their group, else ids, else the columns `sources`.
         """
-        columns = tuple(spec.split.id_columns)
-        if spec.split.by == "group":
-            columns = (spec.split.column,)
+        split = spec.split
+        columns = tuple(split.id_columns)
+        if split.by == "group":
+            columns = (split.column,)
+        elif split.by == "time" and split.group and split.predicts == "new":
+            columns = (split.group,)
         if not columns or not set(columns) <= set(rows.columns):
             columns = tuple(sorted(sources))
         return cls(columns, distinct(row_hashes(rows, columns, _SALT, positions)))

@@ -113,6 +113,8 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("split", "id_columns", number), name
     if spec.split.by != "random":
         yield ("split", "column"), spec.split.column
+    if spec.split.by == "time" and spec.split.group is not None:
+        yield ("split", "group"), spec.split.group
     if spec.sample_weight is not None:
         yield ("sample_weight",), spec.sample_weight
     if spec.incumbent is not None:

@@ -18,7 +18,12 @@ from experiment_pipeline.spec import (
     ExperimentSpec,
     TimeSplit,
 )
-from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times_of
+from experiment_pipeline.table.clusters import (
+    classes_of,
+    cluster_hashes,
+    rows_to_predict,
+    times_of,
+)
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
 from experiment_pipeline.table.features import (
     absent,
@@ -135,11 +140,12 @@ def codes_of(sets: pd.Series) -> np.ndarray:
 def split_keys(spec: ExperimentSpec) -> list[str]:
     """Return the columns that the split depends on, without features."""
     split = spec.split
-    return (
-        [*split.id_columns]
-        if split.by == "random"
-        else [*split.id_columns, split.column]
-    )
+    keys = [*split.id_columns]
+    if split.by != "random":
+        keys.append(split.column)
+    if split.by == "time" and split.group is not None:
+        keys.append(split.group)
+    return keys
 
 
 def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
@@ -164,6 +170,9 @@ def _codes(
         codes, lasts = cut_by_order(times, shares)
         for last in lasts:
             codes[(times > last) & (times < last + gap)] = len(SETS)
+        for later in (SETS.index("test"), SETS.index("validation")):
+            of_question = rows_to_predict(rows, split, earlier=codes < later)
+            codes[(codes == later) & ~of_question] = len(SETS)
         return codes
     salt = f"sets/{split.seed}"
     hashes = cluster_hashes(hashed, split, spec.target, columns, salt)
@@ -357,8 +366,9 @@ def folds_of(
 
     By time: the first half is only fitted on, the rest is cut into blocks, each
     predicted from all rows before it except the split's gap (forward chaining: Tashman
-    2000). Else clusters are dealt by hash, with a new salt per repeat, much as
-    scikit-learn's StratifiedGroupKFold does. Raises EmptySet: one cluster.
+    2000), with `predicts` as between the sets. Else clusters are dealt by hash, with a
+    new salt per repeat, much as scikit-learn's StratifiedGroupKFold does. Raises
+    EmptySet: one cluster.
     """
     if isinstance(spec.split, TimeSplit):
         folds = [*_folds_in_time(frame, spec.split, evaluation)]
@@ -383,10 +393,12 @@ def _folds_in_time(
     block, _ = cut_by_order(times, (ONLY_FITTED, *shares))
     for number in range(1, evaluation.folds + 1):
         predicted = block == number
-        if predicted.any():
-            fitted = (block < number) & (times <= times[predicted].min() - gap)
-            if fitted.any():
-                yield FoldRows(0, fitted, predicted)
+        if not predicted.any():
+            continue
+        fitted = (block < number) & (times <= times[predicted].min() - gap)
+        predicted &= rows_to_predict(frame, split, earlier=fitted)
+        if fitted.any() and predicted.any():
+            yield FoldRows(0, fitted, predicted)
 
 
 def _folds_by_hash(

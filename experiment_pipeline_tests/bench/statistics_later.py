@@ -130,7 +130,7 @@ def id_is_named(
         generator, metric, generator.normal(size=len(day)), shared + days
     )
     rows = SetPrediction(y, prediction, day.view(ConsecutiveClusters))
-    note = undeclared_entities_note(metric, rows, columns, "day")
+    note = undeclared_entities_note(metric, rows, columns)
     return note is not None and (not luck or "value of customer " in note)
 
 

@@ -72,6 +72,27 @@ def test_persons_whose_rows_are_related_stay_together(draft: Any, world: Any):
     assert "split at random (split: {by: random})" in drafted.reasons
 
 
+def test_new_persons_in_the_future_are_predicted_where_both_matter(draft: Any):
+    """A date and an id, each with a random split that is too optimistic, are one split
+    where enough later rows are about new persons.
+    """
+    frame = table(worlds.waves).reset_index(drop=True)
+    order = frame["at"].rank(method="first").astype(int).to_numpy()
+    person = order // 12
+    shift = np.random.default_rng(SEED).normal(size=person.max() + 1)[person]
+    frame["y"] += 2 * frame["y"].std() * shift
+    frame["person_id"] = [f"p{code}" for code in person]
+    drafted = draft(frame)
+    assert split_in(drafted) == {
+        "by": "time",
+        "column": "at",
+        "group": "person_id",
+        "predicts": "new",
+    }
+    assert "A probe fitted on other values of person_id scores" in drafted.reasons
+    assert "The last third of the rows" in drafted.reasons
+
+
 @pytest.mark.parametrize(
     "world", [worlds.same_at_any_time, worlds.ids_of_unrelated_rows]
 )

@@ -376,6 +376,18 @@ def test_what_never_reaches_a_model():
     """Target, excluded, id and split columns are no features."""
     spec = spec_of(changed("split", BY_TIME | {"id_columns": ["visit"]}))
     assert spec.not_features == {"late", "arrival", "visit", "departure"}
+    tails = BY_TIME | {"group": "tail", "predicts": "new"}
+    assert "tail" in spec_of(changed("split", tails)).not_features
+    known = tails | {"predicts": "known"}
+    assert "tail" not in spec_of(changed("split", known)).not_features
+
+
+def test_groups_in_time_need_a_column_of_their_own():
+    """What the model meets is said of a group, which has no other role."""
+    [problem] = told(changed("split", BY_TIME | {"predicts": "new"}))
+    assert "split.predicts: no effect without group" in problem
+    [problem] = told(changed("split", BY_TIME | {"group": "late"}))
+    assert "split.group: names the target 'late'" in problem
 
 
 def test_the_ranking_metric_comes_first():
@@ -570,7 +582,7 @@ def test_the_allowed_keys_are_those_of_the_chosen_union_member():
     [problem] = told(changed("split", {"by": "time", "column": "t", "gapp": "1 day"}))
     assert problem.endswith(
         "unknown key 'gapp'; did you mean 'gap'? "
-        "allowed: by, column, gap, unit, id_columns, fractions"
+        "allowed: by, column, group, predicts, gap, unit, id_columns, fractions"
     )
 
 

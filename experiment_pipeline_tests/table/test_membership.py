@@ -91,6 +91,34 @@ def test_the_target_moves_no_group():
     )
 
 
+@settings(max_examples=30)
+@given(
+    patients=st.lists(st.integers(0, 15), min_size=12, max_size=60),
+    predicts=st.sampled_from(["new", "known", "both"]),
+    gap=st.sampled_from(["0s", "3 hours"]),
+)
+def test_later_sets_hold_the_groups_that_the_model_will_meet(patients, predicts, gap):
+    """New ones share no group with an earlier set, known ones no other; the rest of the
+    rows stay where their time puts them.
+    """
+    frame = made(len(patients), patient=patients)
+    by = BY_TIME | {"gap": gap}
+    by_time = assigned(frame, by).astype("str")
+    asked = by | {"group": "patient", "predicts": predicts}
+    sets = assigned(frame, asked).astype("str")
+    earlier: set[object] = set()
+    for name in membership.SETS:
+        at_the_time = frame["patient"][by_time == name]
+        met = at_the_time.isin(earlier)
+        expected = {"new": ~met, "known": met, "both": met | True}[predicts]
+        if name == "train":
+            expected = met | True
+        kept = frame["patient"][sets == name]
+        assert kept.index.tolist() == at_the_time.index[expected].tolist()
+        earlier |= {*kept}
+    assert set(sets[sets != by_time]) <= {"gap"}
+
+
 @pytest.mark.parametrize(
     ("visited", "gap", "message"),
     [
@@ -231,6 +259,20 @@ def test_by_time_the_later_half_is_predicted_once_from_all_before_it():
     assert np.array_equal(
         np.sum([fold.predicted for fold in folds], axis=0), np.arange(300) >= 150
     )
+
+
+@pytest.mark.parametrize("predicts", ["new", "known"])
+def test_folds_ask_what_the_sets_ask(predicts: str):
+    """No fold predicts a row of the past, or of a group of the other kind."""
+    frame = made(300, patient=np.random.default_rng(0).integers(0, 150, 300))
+    by = BY_TIME | {"group": "patient", "predicts": predicts}
+    folds = cut(frame, by, CrossValidation(folds=5, repeats=1))
+    assert len(folds) == 5
+    for fold in folds:
+        fitted, predicted = frame[fold.fitted], frame[fold.predicted]
+        assert fitted["visited"].max() < predicted["visited"].min()
+        known = predicted["patient"].isin(fitted["patient"])
+        assert known.all() if predicts == "known" else not known.any()
 
 
 @pytest.mark.parametrize("by", [RANDOM, BY_TIME], ids=lambda by: by["by"])

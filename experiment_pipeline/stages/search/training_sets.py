@@ -73,8 +73,8 @@ class TrainingSets:
     # bool (n_train,): train rows held out for early stopping
     early_stopping: np.ndarray
     digests: Mapping[str, str]  # content digest of the sets "train" and "test"
-    # bool (n_train,): train rows too near to the held out ones in time for a fit that
-    # stops early
+    # bool (n_train,): train rows that a fit which stops early leaves out, mostly those
+    # too near to the held out ones in time
     early_stopping_gap: np.ndarray | None = None
     split: Split = field(default_factory=RandomSplit)  # what rows belong together
     weight_column: str | None = None  # how much each row counts; None = all alike
@@ -261,15 +261,15 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
         train = some_rows(rows, np.flatnonzero(split.fitted))
         predicted = np.flatnonzero(split.predicted)
         # Each fold draws an early-stopping set of its own from its own train rows.
-        held_out = split_sets.early_stopping_rows(
+        roles = split_sets.early_stopping_roles(
             train, spec, sets.features, draw=f"/{number}"
         )
         of_fold = replace(
             pooled,
             train=train,
             test=some_rows(rows, predicted),
-            early_stopping=held_out,
-            early_stopping_gap=split_sets.early_stopping_gap(train, held_out, spec),
+            early_stopping=roles == split_sets.STOPS,
+            early_stopping_gap=roles == split_sets.BETWEEN,
             digests={},
         )
         places = split.repeat * len(scored) + np.searchsorted(scored, predicted)

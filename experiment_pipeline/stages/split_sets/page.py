@@ -228,6 +228,8 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
         problems += _shared(tables, "group", [spec.split.column])
     if isinstance(spec.split, TimeSplit):
         problems += _overlaps_in_time(tables, spec.split)
+        if spec.split.group is not None and spec.split.predicts == "new":
+            problems += _shared(tables, "group", [spec.split.group])
     return problems
 
 

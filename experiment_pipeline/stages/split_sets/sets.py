@@ -32,7 +32,8 @@ FIXES = {
     "preparation.categories.",
     "group": "Write another split.seed, raise the set's fraction, or deliver more "
     "groups.",
-    "time": "Change split.fractions, shorten split.gap, or deliver a longer time.",
+    "time": "Change split.fractions, shorten split.gap, deliver a longer time, or, "
+    "with a group, write predicts: both.",
     "column": "Correct the split column, or the values that split names for the set.",
 }
 
@@ -43,8 +44,8 @@ class SetTable:
     about it.
 
     `digest` is the `rows_digest`; `early_stopping` is the role of each train row in a
-    fit that stops early: `FITTED` on, `STOPS` it, or `BETWEEN` the two in time. It is
-    empty for the other sets.
+    fit that stops early: `FITTED` on, `STOPS` it, or `BETWEEN` the two, in time or as
+    its group is not one that the model will meet. It is empty for the other sets.
     """
 
     rows: pd.DataFrame
@@ -104,9 +105,7 @@ def split(
     for name, table in tables.items():
         _check_filled(name, table, rows, spec)
     train = tables["train"]
-    stopping = early_stopping_rows(train, spec, features)
-    between = early_stopping_gap(train, stopping, spec)
-    roles = np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)
+    roles = early_stopping_roles(train, spec, features)
     sets = {
         name: SetTable(
             table,
@@ -239,8 +238,18 @@ def _notes(
             taken_for = "different cases, each by chance in a set"
             yield _equal_in_words(people, rows, taken_for)
     if isinstance(spec.split, TimeSplit) and left_out:
-        rows_left_out = numbers.counted(left_out, "row")
-        yield f"The gap of {spec.split.gap} leaves {rows_left_out} out of all sets."
+        yield _left_out_in_words(left_out, spec.split)
+
+
+def _left_out_in_words(left_out: int, split: TimeSplit) -> str:
+    rows = numbers.counted(left_out, "row")
+    if split.group is None or split.predicts == "both":
+        return f"The gap of {split.gap} leaves {rows} out of all sets."
+    have = "have" if split.predicts == "new" else "lack"
+    return (
+        f"In no set: {rows} within the gap of {split.gap}, or in a later set of values "
+        f"of {split.group} that earlier sets {have} (predicts: {split.predicts})."
+    )
 
 
 def _equal_in_words(count: int, rows: pd.DataFrame, taken_for: str) -> str:
@@ -253,14 +262,53 @@ def _equal_in_words(count: int, rows: pd.DataFrame, taken_for: str) -> str:
 HELD_OUT = 0.15
 
 
-def early_stopping_rows(
+def early_stopping_roles(
     train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], draw: str = ""
+) -> np.ndarray:
+    """Return the role of each train row in a fit that stops early: uint8 (n,).
+
+    As of `SetTable`; another name in `draw` is another draw of the rows that stop it.
+    """
+    stopping = _held_out(train, spec, features, draw)
+    between = np.zeros(len(train), dtype=bool)
+    if isinstance(spec.split, TimeSplit):
+        classes = clusters.classes_of(train, spec)
+        too_near = ~stopping & _within_gap(train, stopping, spec.split)
+        if _can_spare(too_near, ~stopping, classes):
+            between |= too_near
+        fitted = ~(stopping | between)
+        of_others = ~clusters.rows_to_predict(train, spec.split, earlier=fitted)
+        of_others &= stopping
+        if _can_spare(of_others, stopping, classes):
+            between |= of_others
+    return np.select([between, stopping], [BETWEEN, STOPS], FITTED).astype(np.uint8)
+
+
+def _within_gap(
+    train: pd.DataFrame, stopping: np.ndarray, split: TimeSplit
+) -> np.ndarray:
+    """Return the rows from the split's gap before the stopping rows on: bool (n,)."""
+    times, distance = clusters.times_of(train, split.column, pd.Timedelta(split.gap))
+    later: np.ndarray = times > times[stopping].min() - distance
+    return later
+
+
+def _can_spare(rows: np.ndarray, side: np.ndarray, classes: np.ndarray) -> bool:
+    """Whether a side, bool (n,), keeps half of its rows and every class without
+    these.
+    """
+    stays = side & ~rows
+    has_enough = 2 * int(stays.sum()) >= int(side.sum())
+    return has_enough and set(classes[stays]) == set(classes[side])
+
+
+def _held_out(
+    train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], draw: str
 ) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping: bool (n,).
 
     Never all or none. By time the last rows, by group whole groups, else whole clusters
-    by a salted hash; another name in `draw` is another draw. Each side holds every
-    class wherever a cut allows it.
+    by a salted hash. Each side holds every class wherever a cut allows it.
     """
     if len(train) < 2:
         raise EmptySet(
@@ -282,25 +330,3 @@ def early_stopping_rows(
     held_out: np.ndarray = cut_by_hash(places, classes, (1 - HELD_OUT, HELD_OUT)) == 1
     # Where each class is a single cluster, no class can be divided.
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
-
-
-def early_stopping_gap(
-    train: pd.DataFrame, stopping: np.ndarray, spec: ExperimentSpec
-) -> np.ndarray:
-    """Return which train rows lie within the split's gap before the stopping rows.
-
-    bool (n,). There is no gap where it would leave less than half of the rows before
-    the set, or lose a class.
-    """
-    nothing = np.zeros(len(train), dtype=bool)
-    if not isinstance(spec.split, TimeSplit):
-        return nothing
-    gap = pd.Timedelta(spec.split.gap)
-    times, distance = clusters.times_of(train, spec.split.column, gap)
-    within = ~stopping & (times > times[stopping].min() - distance)
-    classes = clusters.classes_of(train, spec)[~stopping]
-    stays = ~within[~stopping]
-    loses_class = set(classes[stays]) != set(classes)
-    if loses_class or 2 * stays.sum() < len(stays):
-        return nothing
-    return within

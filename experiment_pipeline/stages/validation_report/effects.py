@@ -345,24 +345,53 @@ def by_horizon(model: JudgedModel) -> tuple[Segment, ...]:
     """Return up to four stretches of time of a validation set that is later than the
     fitted rows, in order.
 
-    Their values are the time since the last fitted row. One is clearly worse if it is
-    significantly further below its expected score than the first. Empty: no split by
-    time, too few rows, or a user's metric.
+    Their values are the time since the last fitted row. Empty: no split by time, too
+    few rows, or a user's metric.
     """
-    model, metric = _every_kth(model), model.spec.metric
-    stretches = list(_horizons(model))
-    if not stretches or metrics.metric_of(metric).is_own:
+    model = _every_kth(model)
+    return _beside_the_first(model, list(_horizons(model)))
+
+
+def by_acquaintance(model: JudgedModel) -> tuple[Segment, ...]:
+    """Return the rows of groups that the model knows, and those of new ones, where a
+    split by time predicts `both`.
+
+    Known ones have a row among the fitted ones. Empty: another split, fewer than
+    FEWEST_ROWS of either, or a user's metric.
+    """
+    split = model.spec.split
+    if split.by != "time" or split.group is None or split.predicts != "both":
+        return ()
+    model = _every_kth(model)
+    known = model.rows[split.group].isin(model.fitted[split.group]).to_numpy(dtype=bool)
+    parts = [
+        _Subset(split.group, "known", known),
+        _Subset(split.group, "new", ~known),
+    ]
+    if min(part.mask.sum() for part in parts) < FEWEST_ROWS:
+        return ()
+    return _beside_the_first(model, parts)
+
+
+def _beside_the_first(
+    model: JudgedModel, parts: Sequence[_Subset]
+) -> tuple[Segment, ...]:
+    """Score parts of the rows; one is clearly worse if it is significantly further
+    below its expected score than the first.
+    """
+    metric = model.spec.metric
+    if not parts or metrics.metric_of(metric).is_own:
         return ()
     scores = ExpectedScores(metric, model.exported, model.cut)
-    spreads = [scores.of(stretch.mask) for stretch in stretches]
-    level = 1 - (1 - interval.LEVEL) / max(len(stretches) - 1, 1)
+    spreads = [scores.of(part.mask) for part in parts]
+    level = 1 - (1 - interval.LEVEL) / max(len(parts) - 1, 1)
     first = spreads[0][1]
-    horizons = []
-    for stretch, (expected, spread) in zip(stretches, spreads, strict=True):
+    segments = []
+    for part, (expected, spread) in zip(parts, spreads, strict=True):
         change = interval.difference(first, spread, level)
-        decayed = bool(horizons) and metrics.significantly_worse(metric, change)
-        horizons.append(_segment(model, stretch, expected, clearly_worse=decayed))
-    return tuple(horizons)
+        worse = bool(segments) and metrics.significantly_worse(metric, change)
+        segments.append(_segment(model, part, expected, clearly_worse=worse))
+    return tuple(segments)
 
 
 def _horizons(model: JudgedModel) -> Iterator[_Subset]:

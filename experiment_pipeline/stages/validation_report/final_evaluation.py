@@ -384,6 +384,7 @@ def _examination(
         usage=_usage(choice, model, seconds),
         segments=effects.weakest_segments(model),
         horizons=effects.by_horizon(model),
+        acquaintance=effects.by_acquaintance(model),
     )
 
 

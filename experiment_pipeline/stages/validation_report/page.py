@@ -206,6 +206,7 @@ def _of_model(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     yield from _classes(report, charts)
     yield _segments(report)
     yield from _horizons(report)
+    yield from _acquaintance(report)
     yield _coverage(report)
     yield from audit.section(report.audit, report.meanings)
 
@@ -690,6 +691,24 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
     columns = (report.metric, "expected", "decayed")
     table = _parts(report.horizons, "time after the last fitted row", columns)
     yield _section("Score by horizon", text, table)
+
+
+def _acquaintance(report: ValidationReport) -> Iterator[Section]:
+    if not report.acquaintance:
+        return
+    column = report.acquaintance[0].column
+    text = (
+        f"Values of {column} are known if a fitted row has them. New ones are scored "
+        "beside them, each against the score to expect of such predictions "
+        f"({_CONFIDENCE} level). split: {{predicts: new}} or known judges the model, "
+        "and its gates, by these rows alone."
+    )
+    columns = (report.metric, "expected", "worse than known")
+    yield _section(
+        f"Known and new values of {column}",
+        text,
+        _parts(report.acquaintance, "values", columns),
+    )
 
 
 def _coverage(report: ValidationReport) -> Section:

@@ -260,7 +260,14 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
         last = numbers.shown(model.rows[split.column].max())
         later = f"Changes after {last}, the last validation row, are not measured."
     days = _days_spanned(model)
-    beyond = f" beyond new values of {split.column}" if split.by == "group" else ""
+    beyond = ""
+    unmet = ""
+    if split.by == "group":
+        beyond = f" beyond new values of {split.column}"
+    elif split.by == "time" and split.group and split.predicts == "new":
+        beyond = f" beyond new values of {split.group}"
+    elif split.by == "time" and split.group and split.predicts == "known":
+        unmet = f"Values of {split.group} that no fitted row has are not measured."
     few = few_clusters_note(
         model.exported.clusters,
         cluster_in_words(spec),
@@ -277,6 +284,7 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
         weak_segments = "Weak segments were not computed."
     applies = {
         later: True,
+        unmet: bool(unmet),
         f"The rows span {days} days, less than two years: seasons are not told from a "
         "trend, and how the model does in other seasons is not measured.": (
             days is not None and days < _DAYS_OF_TWO_YEARS

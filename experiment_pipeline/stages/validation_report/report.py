@@ -154,6 +154,7 @@ class Examination:
     segments: tuple[Segment, ...] | None = None  # the weakest; None: not computed
     # by time after the fitted rows; empty: not computed
     horizons: tuple[Segment, ...] = ()
+    acquaintance: tuple[Segment, ...] = ()  # known and new groups apart, if declared
     coverage: CoverageCheck = NOT_CHECKED  # of intervals, or sets of classes
     audit: tuple[AuditRow, ...] = ()  # of the groups of the columns of the YAML
     # with the champion, and the best if it is another one
@@ -458,10 +459,10 @@ def _notes(model: JudgedModel, report: ValidationReport) -> Iterator[str]:
 
 def _undeclared_entities(model: JudgedModel) -> Iterator[str]:
     split = model.spec.split
-    if split.by == "time" and not split.id_columns:
+    if split.by == "time" and not split.entities:
         columns = _repeated_values(model, split.column)
         if note := undeclared_entities_note(
-            model.spec.metric, model.exported, columns, split.column, model.cut
+            model.spec.metric, model.exported, columns, model.cut
         ):
             yield note
 
@@ -536,7 +537,14 @@ def _weak_parts(report: ValidationReport) -> Iterator[str]:
                 "significantly worse than right after it: "
                 f"{_against_expected(report, horizon)}"
             )
-            return  # one is enough: the later ones decay as well
+            break  # one is enough: the later ones decay as well
+    for part in report.acquaintance:
+        if part.clearly_worse:
+            yield (
+                f"significantly worse for {part.value} values of {part.column} "
+                f"({part.rows:,} rows) than for those of the fitted rows: "
+                f"{_against_expected(report, part)}"
+            )
 
 
 def _against_expected(report: ValidationReport, segment: Segment) -> str:

@@ -17,9 +17,11 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import (
+    BETWEEN,
+    FITTED,
+    STOPS,
     SplitSets,
-    early_stopping_gap,
-    early_stopping_rows,
+    early_stopping_roles,
     split,
 )
 from experiment_pipeline.table.clusters import resampling_clusters
@@ -160,12 +162,15 @@ def test_a_new_column_that_the_schema_leaves_out_moves_no_row():
     assert any("'new'" in note for note in wider.notes)
 
 
+NEW_PATIENTS = BY_TIME | {"group": "patient", "predicts": "new"}
+
+
 @pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_the_inner_slice_is_cut_as_the_sets_are(by, task):
     """About 15 %: the last rows, whole groups or whole clusters, with every class."""
     train, spec = made(2_000), experiment(by, task)
-    held_out = early_stopping_rows(train, spec, FEATURES)
+    held_out = early_stopping_roles(train, spec, FEATURES) == STOPS
     assert held_out.mean() == pytest.approx(0.15, abs=0.03)
     assert train[held_out]["readmitted"].unique().size == 2
     if by is BY_TIME:
@@ -185,7 +190,8 @@ def test_the_inner_slice_is_never_empty_and_never_all(rows, distinct, by, task):
     """Any train set of two rows or more can be parted."""
     place = np.arange(rows) % distinct
     train = made(rows, a=place, b="x", patient=place, visit_id=place, visited=place)
-    assert 0 < early_stopping_rows(train, experiment(by, task), FEATURES).sum() < rows
+    roles = early_stopping_roles(train, experiment(by, task), FEATURES)
+    assert 0 < (roles == STOPS).sum() < rows
 
 
 def test_intervals_resample_the_cluster_of_the_split():
@@ -208,12 +214,10 @@ def test_the_inner_slice_keeps_the_gap_of_the_split():
     gap.
     """
     train, spec = made(2_000), experiment({**BY_TIME, "gap": "2 days"})
-    early_stopping = early_stopping_rows(train, spec, FEATURES)
-    gap = early_stopping_gap(train, early_stopping, spec)
-    fitted = train["visited"][~(early_stopping | gap)].max()
-    assert train["visited"][early_stopping].min() - fitted == pd.Timedelta("2 days")
-    assert not (early_stopping & gap).any()
-    assert gap.sum() == 47
+    roles = early_stopping_roles(train, spec, FEATURES)
+    fitted = train["visited"][roles == FITTED].max()
+    assert train["visited"][roles == STOPS].min() - fitted == pd.Timedelta("2 days")
+    assert (roles == BETWEEN).sum() == 47
 
 
 @pytest.mark.parametrize(
@@ -222,9 +226,33 @@ def test_the_inner_slice_keeps_the_gap_of_the_split():
 def test_without_a_gap_or_the_rows_for_it_no_row_is_left_out(by):
     """Other splits have none; one that would take most of the rows is not kept."""
     train, spec = made(2_000), experiment(by)
-    assert not early_stopping_gap(
-        train, early_stopping_rows(train, spec, FEATURES), spec
-    ).any()
+    assert BETWEEN not in early_stopping_roles(train, spec, FEATURES)
+
+
+def test_a_fit_stops_on_groups_that_the_model_will_meet():
+    """Later rows of other groups neither stop nor are fitted on; where most are others,
+    all stop it.
+    """
+    patient = np.random.default_rng(0).integers(0, 3_000, 2_000)
+    train = made(2_000, patient=patient)
+    roles = early_stopping_roles(train, experiment(NEW_PATIENTS), FEATURES)
+    fitted, stops, left = (train[roles == role] for role in (FITTED, STOPS, BETWEEN))
+    assert not stops["patient"].isin(fitted["patient"]).any()
+    assert left["patient"].isin(fitted["patient"]).all()
+    assert len(stops) + len(left) == 300
+    few = train.assign(patient=patient % 10)
+    roles = early_stopping_roles(few, experiment(NEW_PATIENTS), FEATURES)
+    assert (roles == STOPS).sum() == 300
+
+
+def test_rows_of_groups_that_are_not_asked_for_are_counted():
+    """The sets say how many rows are in none, and why."""
+    frame = made(400, patient=np.random.default_rng(0).integers(0, 400, 400))
+    sets = cut_rows(frame, experiment(NEW_PATIENTS))
+    assert sets.left_out > 0
+    (note,) = (note for note in sets.notes if note.startswith("In no set"))
+    assert note.startswith(f"In no set: {sets.left_out} rows within the gap of 0s, or ")
+    assert note.endswith("of patient that earlier sets have (predicts: new).")
 
 
 def test_a_fit_that_stops_early_leaves_the_gap_out():
@@ -282,6 +310,7 @@ def tampered(sets: SplitSets, **tables) -> SplitSets:
         (BY_ID, "train and test share 1 id .visit_id."),
         (BY_GROUP, "train and test share [0-9]+ groups? .patient."),
         (BY_TIME, "test begins before train ends"),
+        (NEW_PATIENTS, "train and test share [0-9]+ groups? .patient."),
         (RANDOM, "equal a train row in every feature"),
     ],
 )

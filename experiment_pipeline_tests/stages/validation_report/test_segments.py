@@ -253,7 +253,43 @@ def test_customers_that_no_id_declares_are_named_under_a_split_by_time():
     report = report_of(spec, seen, seen, classes=None, delivered=delivered)
     (note,) = (note for note in report.notes if "about new ones" in note.lower())
     assert note.startswith("rows with one value of customer share their errors")
-    assert note.endswith("split.id_columns: [customer, day] makes it so")
+    assert note.endswith("split: {group: customer} makes it so")
+
+
+def acquaintance(own: float, **settings: Any) -> Segments:
+    """Those of 60 days and 60 customers; the model knows the first 30, with an error of
+    their `own` for the others.
+    """
+    generator, day = np.random.default_rng(0), np.repeat(np.arange(DAYS), ROWS_A_DAY)
+    customer = generator.integers(0, 60, len(day))
+    prediction, error = generator.normal(size=(2, len(day)))
+    of_customer = np.where(np.arange(60) < 30, 0.0, own * generator.normal(size=60))
+    y = prediction + of_customer[customer] + 0.5 * error
+    clusters = np.column_stack([day, customer]).view(ConsecutiveClusters)
+    split = {"by": "time", "column": "day", "group": "customer"} | settings
+    return effects.by_acquaintance(
+        judged(
+            spec_of(metric="rmse", task="regression", split=split),
+            SetPrediction(y, prediction, clusters),
+            rows=pd.DataFrame({"day": day, "customer": customer}),
+            fitted=pd.DataFrame({"customer": np.arange(30)}),
+        )
+    )
+
+
+def test_known_and_new_customers_are_scored_apart():
+    """New ones with errors of their own are shown to be worse, others are not; who asks
+    for one kind gets no table.
+    """
+    known, new = acquaintance(own=2.0)
+    assert (known.column, known.value, new.value) == ("customer", "known", "new")
+    assert known.rows + new.rows == DAYS * ROWS_A_DAY
+    assert (known.clearly_worse, new.clearly_worse) == (False, True)
+    assert not acquaintance(own=0.0)[1].clearly_worse
+    assert acquaintance(own=2.0, predicts="new") == ()
+    report = report_of(spec_of(**BY_TIME), acquaintance=(known, new))
+    assert "Known and new values of customer" in text_of(report)
+    assert "significantly worse for new values of customer" in "".join(report.notes)
 
 
 # --- the audit by groups ---
