@@ -147,7 +147,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        version=31,
+        version=32,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

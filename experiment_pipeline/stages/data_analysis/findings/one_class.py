@@ -114,22 +114,33 @@ def classes_revealed(
     classes = subject.target.classes or ()
     if not classes:
         return {}
-    many = len(classes) > _FEW_CLASSES
+    labels = list(map(numbers.shown, classes))
     examined = _ExaminedRows.of(subject)
     revealed: dict[str, RevealedClass] = {}
     for name in examined.features:
-        if name in left_out:
-            continue
-        leak = _strongest(examined, name, list(map(numbers.shown, classes)))
+        leak = None if name in left_out else _strongest(examined, name, labels)
         if leak is None:
             continue
-        rest = examined.rows[~leak.rows]
         certain = leak.is_certain and _tells_nothing(
-            subject, name, rest, _OF_MANY if many else _SKILL_OF_REST
+            subject,
+            name,
+            rows=examined.rows[~leak.rows],
+            limit=_skill_of_rest(classes),
         )
-        if certain or not many:
-            revealed[name] = replace(leak, is_certain=certain and not many)
+        if _are_few(classes):
+            revealed[name] = replace(leak, is_certain=certain)
+        elif certain:
+            revealed[name] = replace(leak, is_certain=False)
     return dict(sorted(revealed.items(), key=lambda pair: -pair[1].share))
+
+
+def _are_few(classes: Collection[object]) -> bool:
+    return len(classes) <= _FEW_CLASSES
+
+
+def _skill_of_rest(classes: Collection[object]) -> float:
+    """Up to which skill a column tells nothing of the other rows."""
+    return _SKILL_OF_REST if _are_few(classes) else _OF_MANY
 
 
 @dataclass(frozen=True, eq=False)
