@@ -181,7 +181,7 @@ def infer(
     positive = _positive_class(target, task, wishes.positive_class)
     if split is None:
         split = _split(raw, plans, wishes)
-    keys = {name for key in ("column", "group") if (name := split.value.get(key))}
+    keys = _columns_of(split.value)
     # Under a split by time, later sets have days beyond those of training: `days` would
     # not generalize.
     with_days = split.value["by"] != "time"
@@ -193,7 +193,8 @@ def infer(
     times = _times(plans, wishes)
     ids = _id_columns(plans, wishes)
     excluded = _excluded(plans, wishes)
-    excluded = {name: why for name, why in excluded.items() if name not in keys}
+    for name in keys:
+        excluded.pop(name, None)
     features = plans.keys() - excluded.keys() - {*ids, *keys}
     metric = _metric(task.value, wishes.metric, target, positive)
     is_regression = task.value == "regression"
@@ -348,12 +349,17 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
     return target if prepared is None else prepared
 
 
+def _columns_of(split: Mapping[str, Any]) -> list[str]:
+    """Return the columns that a split goes by."""
+    return [split[key] for key in ("column", "group") if key in split]
+
+
 def _unkeyed(
     raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
 ) -> dict[str, float]:
     """Return column → share of the rows, of the split's columns where it is missing."""
     unkeyed = {}
-    for name in filter(None, [split.get("column"), split.get("group")]):
+    for name in _columns_of(split):
         times = plans[name].times
         missing = float(raw[name].isna().mean())
         unkeyed[name] = missing if times is None else 1 - times.share

@@ -29,3 +29,4 @@ from experiment_pipeline.spec.table import RandomSplit as RandomSplit
 from experiment_pipeline.spec.table import Split as Split
 from experiment_pipeline.spec.table import TimeSplit as TimeSplit
 from experiment_pipeline.spec.table import Validation as Validation
+from experiment_pipeline.spec.table import kept_apart as kept_apart

@@ -294,9 +294,8 @@ class ExperimentSpec(Closed):
         names = {self.target, *self.exclude, *self.split.id_columns}
         if self.split.by != "random":
             names.add(self.split.column)
-        if self.split.by == "time" and self.split.predicts == "new":
-            names.update(self.split.entities)
-        names.update(filter(None, (self.sample_weight, self.incumbent)))
+        others = (self.sample_weight, self.incumbent, table.kept_apart(self.split))
+        names.update(filter(None, others))
         return frozenset(names)
 
     @property
@@ -388,13 +387,13 @@ class ExperimentSpec(Closed):
             "column of weights": self.sample_weight,
             "incumbent": self.incumbent,
         }
-        group = getattr(self.split, "group", None) or ""
+        keys = self.split.model_dump(include={"column", "group"}, exclude_none=True)
         for role, name in roles.items():
             other_roles: list[tuple[bool, Location]] = [
                 (name in self.exclude, ("exclude", str(name))),
                 (name in self.split.id_columns, ("split", "id_columns")),
-                (name == getattr(self.split, "column", ""), ("split", "column")),
-                (name == group, ("split", "group")),
+                (name == keys.get("column", ""), ("split", "column")),
+                (name == keys.get("group", ""), ("split", "group")),
                 (name in self.preparation.calendar, ("preparation", "calendar")),
                 (name in self.audited, ("audit", "columns")),
             ]

@@ -449,3 +449,12 @@ FeaturesSetting = Annotated[OwnFeatures | None, alone("transformer", OwnFeatures
 Split = Annotated[
     RandomSplit | GroupSplit | TimeSplit | ColumnSplit, Field(discriminator="by")
 ]
+
+
+def kept_apart(split: Split) -> str | None:
+    """Return the column no value of which is in two sets, if there is one."""
+    if split.by == "group":
+        return split.column
+    if split.by == "time" and split.predicts == "new":
+        return split.group
+    return None

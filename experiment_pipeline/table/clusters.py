@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiment_pipeline.errors import InvalidModel, UnusableTable
-from experiment_pipeline.spec import ExperimentSpec, Split, TimeSplit
+from experiment_pipeline.spec import ExperimentSpec, Split, TimeSplit, kept_apart
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, cluster_codes
 from experiment_pipeline.table.digests import (
     column_part,
@@ -403,12 +403,9 @@ class FittedRows:
 
         By their group, else ids, else the columns `sources`.
         """
-        split = spec.split
-        columns = tuple(split.id_columns)
-        if split.by == "group":
-            columns = (split.column,)
-        elif split.by == "time" and split.group and split.predicts == "new":
-            columns = (split.group,)
+        columns = tuple(spec.split.id_columns)
+        if (group := kept_apart(spec.split)) is not None:
+            columns = (group,)
         if not columns or not set(columns) <= set(rows.columns):
             columns = tuple(sorted(sources))
         return cls(columns, distinct(row_hashes(rows, columns, _SALT, positions)))

@@ -123,17 +123,23 @@ class IncumbentAnswers:
             answers = numbers_of(values)
             if classes is None or ((answers >= 0) & (answers <= 1)).all():
                 return cls(spec.incumbent, known, answers)
-        allowed = "numbers"
-        if classes is not None:
-            allowed = f"the classes {listed(classes)}"
-            allowed += " or probabilities, 0 to 1" if spec.task == "binary" else ""
-        raise UnusableTable(
-            f"incumbent {spec.incumbent}",
-            rule=f"holds other values than {allowed}, such as "
-            f"{listed(values.unique()[:3])}",
-            fix="Deliver its answers like that, missing where it has none, or drop "
-            "incumbent.",
-        )
+        raise _no_answers(values, spec, classes)
+
+
+def _no_answers(
+    values: pd.Series, spec: ExperimentSpec, classes: Classes
+) -> UnusableTable:
+    allowed = "numbers"
+    if classes is not None:
+        allowed = f"the classes {listed(classes)}"
+        allowed += " or probabilities, 0 to 1" if spec.task == "binary" else ""
+    return UnusableTable(
+        f"incumbent {spec.incumbent}",
+        rule=f"holds other values than {allowed}, such as "
+        f"{listed(values.unique()[:3])}",
+        fix="Deliver its answers like that, missing where it has none, or drop "
+        "incumbent.",
+    )
 
 
 @dataclass(frozen=True, eq=False)

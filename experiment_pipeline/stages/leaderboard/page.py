@@ -261,6 +261,20 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
     rows = [_cells(shown, row, axis, best) for row in shown.rows]
     # A column without any value says nothing.
     header = [name for name in rows[0] if any(cells[name] for cells in rows)]
+    pinned = _pinned(board, axis, best)
+    return TableBlock(
+        header=header,
+        rows=[[cells[name] for name in header] for cells in rows],
+        classes=[_colors(row, board.chosen) for row in shown.rows],
+        filters=("status",),
+        pinned=[[cells.get(name, "") for name in header] for cells in pinned],
+    )
+
+
+def _pinned(
+    board: Leaderboard, axis: charts.Axis, best: float
+) -> list[dict[str, Cell]]:
+    """The cells of what every configuration stands beside: baseline and incumbent."""
     baseline = Interval(board.baseline, math.nan, math.nan)
     pinned: list[dict[str, Cell]] = [
         {
@@ -272,13 +286,7 @@ def _table(shown: pictures.SearchShown) -> TableBlock:
     if (rule := board.incumbent) is not None:
         name = f"incumbent {rule.column}"
         pinned.append({"configuration": name, board.metric: rule.in_words})
-    return TableBlock(
-        header=header,
-        rows=[[cells[name] for name in header] for cells in rows],
-        classes=[_colors(row, board.chosen) for row in shown.rows],
-        filters=("status",),
-        pinned=[[cells.get(name, "") for name in header] for cells in pinned],
-    )
+    return pinned
 
 
 def _axis_of_intervals(shown: pictures.SearchShown) -> charts.Axis:

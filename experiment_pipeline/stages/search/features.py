@@ -120,9 +120,7 @@ def build_features(
         return _as_they_are(numbers, texts)
     is_onehot = encoder in ("onehot", NGRAMS)
     sparse = is_onehot and _is_sparse(encoder, table, numbers, texts)
-    of_words = list[str]()
-    if encoder == NGRAMS:
-        of_words = columns_of_many_texts(distinct_texts(table, texts))
+    of_words = _read_as_words(encoder, table, texts)
     parts = list[Part]()
     if numbers:
         steps = _scaled_steps() if is_onehot else _number_steps(table, numbers)
@@ -138,6 +136,15 @@ def build_features(
         sparse_threshold=1.0 if sparse else 0.0,
         transformer_weights=_by_length(table, texts, of_words) or None,
     )
+
+
+def _read_as_words(
+    encoder: Features, table: pd.DataFrame, texts: Sequence[str]
+) -> list[str]:
+    """Return the text columns of which n-grams are counted."""
+    if encoder != NGRAMS:
+        return []
+    return columns_of_many_texts(distinct_texts(table, texts))
 
 
 def _as_they_are(numbers: list[str], texts: list[str]) -> ColumnTransformer:

@@ -14,7 +14,7 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import SetRow
-from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.spec import ExperimentSpec, TimeSplit, kept_apart
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.statistics.distances import STATISTIC
 from experiment_pipeline.table.clusters import equal_rows, times_of
@@ -224,12 +224,10 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
         problems += [
             f"{text}{hint}" for text in _shared(tables, "id", spec.split.id_columns)
         ]
-    if spec.split.by == "group":
-        problems += _shared(tables, "group", [spec.split.column])
+    if (group := kept_apart(spec.split)) is not None:
+        problems += _shared(tables, "group", [group])
     if isinstance(spec.split, TimeSplit):
         problems += _overlaps_in_time(tables, spec.split)
-        if spec.split.group is not None and spec.split.predicts == "new":
-            problems += _shared(tables, "group", [spec.split.group])
     return problems
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import EvidenceRow
-from experiment_pipeline.spec import Costs
+from experiment_pipeline.spec import Costs, Split, kept_apart
 from experiment_pipeline.stages.leaderboard.incumbent import (
     IncumbentComparison,
 )
@@ -245,6 +245,16 @@ def _changes(
         yield change, pd.Series(moved, column.index).astype(column.dtype)
 
 
+def _beyond(split: Split) -> str:
+    groups = kept_apart(split)
+    return "" if groups is None else f" beyond new values of {groups}"
+
+
+def _not_met(split: Split) -> str:
+    group = getattr(split, "group", None)
+    return f"Values of {group} that no fitted row has are not measured."
+
+
 def unknowns(case: Case) -> Iterator[EvidenceRow]:
     """Yield what the run cannot know, a sentence each, only those that apply to it."""
     model = case.model
@@ -260,14 +270,6 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
         last = numbers.shown(model.rows[split.column].max())
         later = f"Changes after {last}, the last validation row, are not measured."
     days = _days_spanned(model)
-    beyond = ""
-    unmet = ""
-    if split.by == "group":
-        beyond = f" beyond new values of {split.column}"
-    elif split.by == "time" and split.group and split.predicts == "new":
-        beyond = f" beyond new values of {split.group}"
-    elif split.by == "time" and split.group and split.predicts == "known":
-        unmet = f"Values of {split.group} that no fitted row has are not measured."
     few = few_clusters_note(
         model.exported.clusters,
         cluster_in_words(spec),
@@ -284,13 +286,13 @@ def unknowns(case: Case) -> Iterator[EvidenceRow]:
         weak_segments = "Weak segments were not computed."
     applies = {
         later: True,
-        unmet: bool(unmet),
+        _not_met(split): split.by == "time" and split.predicts == "known",
         f"The rows span {days} days, less than two years: seasons are not told from a "
         "trend, and how the model does in other seasons is not measured.": (
             days is not None and days < _DAYS_OF_TWO_YEARS
         ),
         "Validation rows come from the same source as the fitted ones: other places, "
-        f"populations and ways of recording are not measured{beyond}.": True,
+        f"populations and ways of recording are not measured{_beyond(split)}.": True,
         "No id column is declared: rows of one person or thing in two sets are only "
         "noticed if they resemble each other.": (
             split.by == "random" and not split.id_columns
