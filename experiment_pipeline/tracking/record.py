@@ -479,7 +479,8 @@ def _gate_bar(gate: Row) -> document.LimitBar:
     text = f"{document.known(value)}, limit {document.known(limit)}"
     if value is None or limit is None:
         return document.LimitBar(gate["rule"], word, tone, text)
-    low = min(0.0, value, limit)
+    # A value below 0 has a bar, too, and begins a little below the lower of both.
+    low = 1.1 * min(0.0, value, limit)
     high = max(0.0, value, limit)
     if low == 0 and _LIKE_A_SHARE <= high <= 1:
         high = 1.0
@@ -610,6 +611,8 @@ def _decision_in_words(run: Decided) -> str:
     gates = run.rows["gates"]
     if summary.error and not gates:
         return f"{outcome} at {summary.stage}: {summary.error}"
+    if outcome == "No go":
+        return f"{outcome}: the {summary.stage} says not to go on; {stays}."
     if not gates:
         return f"{outcome}: the run ended at {summary.stage}; {stays}."
     failed = sum(gate["outcome"] == "FAIL" for gate in gates)

@@ -90,6 +90,21 @@ def test_a_gate_that_cannot_decide_has_not_failed():
     assert "failed" not in decision
 
 
+def test_a_value_below_zero_has_a_bar_too():
+    """Where lower is better, the one that passes best would have no length."""
+    run_id = history.write_history()[2]
+    rule = "the difference to the rule in use today at most 0"
+    gate = GateRow(
+        number=2, metric="m", rule=rule, value=-3.0, limit_value=0.0, outcome="PASS"
+    )
+    RunRecord(EXPERIMENT, run_id).record([gate])
+    record = decision_record(decided(EXPERIMENT, run_id))
+    blocks = [block for section in record.sections for block in section.blocks]
+    bars = [bar for block in blocks for bar in getattr(block, "bars", ())]
+    (ends,) = (bar.ends for bar in bars if bar.title == rule)
+    assert ends == pytest.approx((100 / 11, 100))
+
+
 def test_a_run_is_held_against_the_version_and_the_run_before():
     """A run after the champion's is compared with it, the next one with both."""
     ids = history.write_history()
@@ -134,7 +149,7 @@ def test_a_no_go_is_a_record_too():
     decision = "no go: the target is constant\nask who delivers it"
     history.write_run("stopped", **NO_GO, decision=decision)
     record = record_of("stopped")
-    ended = "No go: the run ended at data analysis; nothing is exported."
+    ended = "No go: the data analysis says not to go on; nothing is exported."
     assert ended in record["Decision"], "there was no champion that could stay"
     assert "- no go: the target is constant\n- ask who" in record["Decision"]
     way = record["From table to decision"]
