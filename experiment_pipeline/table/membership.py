@@ -29,6 +29,7 @@ from experiment_pipeline.table.features import (
     absent,
     all_calendar_columns,
     feature_columns,
+    named_columns,
     slips_in_exclude,
 )
 from experiment_pipeline.table.preparation import PreparedTable, prepare
@@ -139,13 +140,7 @@ def codes_of(sets: pd.Series) -> np.ndarray:
 
 def split_keys(spec: ExperimentSpec) -> list[str]:
     """Return the columns that the split depends on, without features."""
-    split = spec.split
-    keys = [*split.id_columns]
-    if split.by != "random":
-        keys.append(split.column)
-    if split.by == "time" and split.group is not None:
-        keys.append(split.group)
-    return keys
+    return [name for place, name in named_columns(spec) if place[0] == "split"]
 
 
 def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:

@@ -297,6 +297,8 @@ def _can_spare(rows: np.ndarray, side: np.ndarray, classes: np.ndarray) -> bool:
     """Whether a side, bool (n,), keeps half of its rows and every class without
     these.
     """
+    if not rows.any():
+        return True
     stays = side & ~rows
     has_enough = 2 * int(stays.sum()) >= int(side.sum())
     return has_enough and set(classes[stays]) == set(classes[side])

@@ -54,7 +54,7 @@ class IssuesReport:
             [] if before is None else [i for i in self.issues if i.code not in before]
         )
 
-    @property
+    @cached_property
     def grown(self) -> Mapping[str, str]:
         """The issues whose share of the rows has grown: code → what it was before."""
         before = self.earlier.issues or {}

@@ -209,8 +209,7 @@ def not_looked_for(subject: Subject) -> str:
     classes = subject.target.classes or ()
     if not classes:
         return ""
-    many = len(classes) > _FEW_CLASSES
-    fewest = _FEWEST_OF_ONE_OF_MANY if many else _FEWEST_OF_CLASS
+    fewest = _FEWEST_OF_CLASS if _are_few(classes) else _FEWEST_OF_ONE_OF_MANY
     y = subject.target.of(subject.sample(subject.target.rows, MOST_ROWS))
     rows = np.bincount(y.astype(np.int64), minlength=len(classes))
     few = [
