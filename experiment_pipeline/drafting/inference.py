@@ -33,7 +33,7 @@ from experiment_pipeline.spec import Task
 from experiment_pipeline.stages.data_analysis.facts import by_setting, rejection_limit
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.features import all_calendar_columns, plain
-from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.table.kinds import NUMERIC, QUANTITIES, TEXTS, kind_of
 
 # The default of validation.max_rejected_fraction, and how much of it is left to other
 # reasons than a missing target.
@@ -588,6 +588,8 @@ def _split(
         return Decision({"by": "random"}, "given")
     if column is None:
         column = _only_column(by, candidates[by], plans)
+    if kind_of(raw[column]) in QUANTITIES:  # periods, such as years, when asked for
+        candidates["time"].append(column)
     _check_split_column(by, column, candidates)
     return Decision(_along(raw[column], by), "given")
 
@@ -623,7 +625,9 @@ def _check_split_column(
     """Refuse a column that the split cannot go by; groups may be of any column."""
     if by == "group" or column in candidates[by]:
         return
-    needed = "hold dates" if by == "time" else "name train, test and validation"
+    needed = (
+        "hold dates or numbers" if by == "time" else "name train, test and validation"
+    )
     raise UnusableTable(
         f"--split-column {column}",
         rule=f"its values do not {needed}; columns that do: {listed(candidates[by])}",

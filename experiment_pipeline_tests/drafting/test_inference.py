@@ -610,6 +610,10 @@ def test_what_is_no_series_is_split_at_random(when: Any):
         ({"split_column": "day"}, {"by": "time", "column": "day"}),
         ({"split": "group"}, {"by": "group", "column": "customer_id"}),
         ({"split_column": "feature"}, {"by": "group", "column": "feature"}),
+        (
+            {"split": "time", "split_column": "feature"},
+            {"by": "time", "column": "feature"},
+        ),
         ({"split": "random"}, {"by": "random"}),
     ],
 )
@@ -646,11 +650,11 @@ def test_a_split_that_is_asked_for_finds_its_column(
         ({"split": "tme"}, "--split tme: no such split; did you mean 'time'?"),
         (
             {"split": "time"},
-            "--split time: its column is not given; columns: 'feature'",
+            "--split time: its column is not given; columns: 'feature', 'shop'",
         ),
         (
-            {"split": "time", "split_column": "feature"},
-            "feature: its values do not hold dates",
+            {"split": "time", "split_column": "shop"},
+            "shop: its values do not hold dates or numbers",
         ),
         (
             {"split": "random", "split_column": "feature"},
@@ -667,8 +671,9 @@ def test_what_cannot_be_inferred_is_asked_for_by_name(
     wishes: dict[str, Any], message: str
 ):
     """A wrong or missing decision names the option and lists what is possible."""
+    rows = table(y=NUMBERS, shop=repeated("north", "south"))
     with pytest.raises(UnusableTable) as caught:
-        infer(table(y=NUMBERS), Wishes(**{"target": "y", **wishes}))
+        infer(rows, Wishes(**{"target": "y", **wishes}))
     assert message in str(caught.value)
 
 
