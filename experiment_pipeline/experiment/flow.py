@@ -305,7 +305,6 @@ def search(run: Run, train_set: SetTable, test_set: SetTable) -> Outcomes:
         values = ", ".join(f"{name} {value:g}" for name, value in run.changed.items())
         run.log.info(f"changed for this run: {values}")
     sets = as_evaluated(train_set, test_set, spec)
-    sets.check_metrics(spec)
     run.warn_of_memory("search", sets.train, sets.test)
     searched = _searched(run, sets)
     run.store.keep("search", searched)

@@ -111,8 +111,8 @@ def code_of(project: Path, *paths: str) -> run_code.RunCode:
 
 
 def test_own_modules_are_kept(project: Path, monkeypatch):
-    """Modules of the same folder are kept, others named with their version; git is not
-    needed.
+    """Modules of the same folder are kept up to 1 MB together, others named with their
+    version; git is not needed.
     """
     code = code_of(project, MINE, "skops.io.Own", "sklearn.svm.SVC", "no.such.One")
     assert code.files == {f"code/{name}": text for name, text in OWN.items()}
@@ -122,6 +122,9 @@ def test_own_modules_are_kept(project: Path, monkeypatch):
     assert code_of(project, MINE).files == code.files
     monkeypatch.setenv("PATH", "")
     assert code_of(project, MINE).files == code.files
+    write(project, {"clinic/helper.py": "#" * run_code.MOST_CHARACTERS})
+    left_out = "code/clinic/helper.py: not text, or beyond 1 MB"
+    assert left_out in code_of(project, MINE).left_out
 
 
 def test_the_patch_gives_back_what_was_not_committed(project: Path):

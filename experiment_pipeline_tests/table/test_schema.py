@@ -10,7 +10,7 @@ import pytest
 from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.intake.validation import validate
-from experiment_pipeline.spec.schema import ColumnChecks
+from experiment_pipeline.spec.schema import Column, ColumnChecks, SchemaFile
 from experiment_pipeline.table.dictionary import dictionary_of
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
@@ -107,6 +107,16 @@ def test_the_grammar_knows_pandera_s_arguments():
         assert [
             key for key in parameters if key not in ("args", "kwargs")
         ] == check.arguments()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(Column, pa.Column), (SchemaFile, pa.DataFrameSchema)]
+)
+def test_a_key_that_is_left_out_means_what_pandera_says(ours, theirs):
+    """Editors show these defaults, pandera applies its own."""
+    parameters = inspect.signature(theirs).parameters
+    for name in ours.model_fields.keys() & parameters.keys() - {"columns", "checks"}:
+        assert ours.model_fields[name].default == parameters[name].default, name
 
 
 def test_a_schema_that_pandera_wrote_can_be_read():

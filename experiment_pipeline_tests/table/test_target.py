@@ -50,22 +50,25 @@ def test_an_unusable_target_is_told_what_fits(task, y, said):
 
 
 def test_a_metric_of_counts_is_refused_for_negative_targets():
-    """The message names metric, rows and the way out; a ranking or a gate, both are
-    asked.
+    """The message names metric, rows and the way out; a ranking or a gate, the train or
+    the test set, all are asked.
     """
-    y = pd.Series([1.0, -2.0, 0.0, -0.5])
+    sound = pd.DataFrame({"cost": [1.0, 2.0, 0.0, 0.5], "x": range(4)})
+    below = sound * [-1, 1]
     gate = [{"metric": "poisson_deviance", "at_most": 1.0}]
     for changes in (
         {"metric": "poisson_deviance"},
         {"metric": "rmse", "acceptance": gate},
     ):
-        with pytest.raises(
-            UnusableTable, match="is lower in 2 of 4 rows, the lowest is -2"
-        ):
-            features.check_metrics(y, scenario.spec("regression", **changes))
-    features.check_metrics(
-        y.clip(lower=0), scenario.spec("regression", metric="poisson_deviance")
-    )
+        spec = scenario.spec(
+            "regression", split={"by": "random"}, exclude={}, **changes
+        )
+        for train, test in ((sound, below), (below, sound)):
+            with pytest.raises(
+                UnusableTable, match="is lower in 3 of 4 rows, the lowest is -2"
+            ):
+                scenario.to_train_on(train, test, spec)
+        scenario.to_train_on(sound, sound, spec)
 
 
 @pytest.mark.parametrize(

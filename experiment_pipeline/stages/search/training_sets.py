@@ -133,11 +133,6 @@ class TrainingSets:
         """The part of `test` that holds each row once."""
         return slice(len(self.test) // self.repeats)
 
-    def check_metrics(self, spec: ExperimentSpec) -> None:
-        """UnusableTable: a metric is not defined for the train or test targets."""
-        for part in (self.train, self.test):
-            columns.check_metrics(part[self.target], spec)
-
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
         """Return the codes (n_test,) of clusters; repeats of a row share one."""
         clusters = resampling_clusters(self.test[self.once], spec, self.features)
@@ -215,8 +210,14 @@ class Fold:
 def as_evaluated(
     train_set: split_sets.SetTable, test_set: split_sets.SetTable, spec: ExperimentSpec
 ) -> TrainingSets:
-    """Return what to fit and compare on; EmptySet: a fold would leave nothing out."""
+    """Return what to fit and compare on.
+
+    UnusableTable: a metric is not defined for the targets. EmptySet: a fold would leave
+    nothing out.
+    """
     train, test = train_set.rows, test_set.rows
+    for rows in (train, test):
+        columns.check_metrics(rows[spec.target], spec)
     sets = TrainingSets(
         train=train,
         test=test,

@@ -48,6 +48,7 @@ from experiment_pipeline_tests.stages.search.halving_scenario import (
     rows,
     sets_of,
 )
+from experiment_pipeline_tests.stages.search.scenario import one
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 SPEC = experiment(searched=SEARCH)
@@ -396,6 +397,27 @@ def test_whom_a_later_rung_has_no_time_for_goes_on():
     scored = len([key for key in in_full if key in keys[2]])
     assert {*in_full[:scored]} <= {*keys[2]}
     assert in_full[scored:]
+
+
+def test_before_the_last_rung_as_many_as_usual_go_on_when_time_runs_out():
+    """On all rows the best start first, as long as there is time."""
+    declared = [one("lightgbm", num_leaves=[*range(2, 42)])]
+    halving = {"fractions": [0.5, 1.0], "keep": 0.4, "fewest_rows": 500}
+    spec = experiment(searched=declared, halving=halving, budget={"seconds": 60})
+    engine = Simulated(seconds_of=lambda *_: 2.0, score_of=lambda _: 0.5)
+    events = engine.search(spec, SETS)
+    scored = {
+        event.model.key
+        for event in events
+        if isinstance(event, Fitted) and not event.rung.is_full
+    }
+    assert 16 < len(scored) < 40
+    beaten = [
+        event.key
+        for event in events
+        if isinstance(event, Conclusion) and event.reason.startswith("not among")
+    ]
+    assert len(beaten) == len(scored) - 16
 
 
 def test_a_search_that_nothing_follows_keeps_no_seconds():
