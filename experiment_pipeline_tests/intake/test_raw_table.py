@@ -283,6 +283,7 @@ NO_TABLES = {
     "empty": (b"", "empty"),
     "header alone": (b"a,b\n", "no rows"),
     "HTML": (b"\n <!DOCTYPE html><html><body>log in</body></html>", "HTML"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     "binary": (b"a,b\n1,\x00\x01\n", "binary"),
     "workbook": (zipped("[Content_Types].xml", "xl/workbook.xml"), "Office"),
     "two in a zip": (zipped("a.csv", "b.csv"), "2 files: 'a.csv', 'b.csv'"),

@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics.caveats import caveats
+from experiment_pipeline.statistics.caveats import caveats, undeclared_entities_note
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.bench.statistics_coverage import claims, labels
 
@@ -100,6 +101,23 @@ def test_days_that_resemble_their_neighbours_are_named():
     assert "(probability 9" in sentence or "(probability 100 %)" in sentence
     strangers = SetPrediction(days.y, days.prediction, np.asarray(days.clusters))
     assert not _caveats(("log_loss",), strangers)
+
+
+def test_an_id_that_is_not_declared_is_named_where_it_can_be_told_from_days():
+    """Rows of 40 customers share their errors over the days. Of 20 that is not known,
+    and a week, which holds whole days, is no id.
+    """
+    day = np.repeat(np.arange(120), 20)
+    customer = np.arange(len(day)) % 40
+    notes = []
+    for codes in (customer, customer // 2, day // 3):
+        errors = 1.0 + codes % 2
+        clusters = day.view(ConsecutiveClusters)
+        rows = SetPrediction(np.zeros(len(day)), errors, clusters)
+        notes.append(undeclared_entities_note("rmse", rows, {"column": codes}))
+    named, *others = notes
+    assert named
+    assert others == [None, None]
 
 
 def _around(centre: float, generator: np.random.Generator) -> SetPrediction:

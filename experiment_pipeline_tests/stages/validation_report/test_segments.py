@@ -72,7 +72,7 @@ def test_where_the_model_knows_nothing_comes_first(
     assert (worst.column, worst.clearly_worse) == (column, True)
     assert worst.value.startswith(value)
     assert worst.rows == pytest.approx(mask.sum(), abs=1)
-    assert worst.score.low < 0.5 < worst.score.high
+    assert worst.score.low < 0.5 < worst.score.high < worst.expected < 1
 
 
 @pytest.mark.parametrize("metric", ["f1", "mae"])
@@ -284,6 +284,7 @@ def test_known_and_new_customers_are_scored_apart():
     known, new = acquaintance(own=2.0)
     assert (known.column, known.value, new.value) == ("customer", "known", "new")
     assert known.rows + new.rows == DAYS * ROWS_A_DAY
+    assert known.score.high < known.expected < new.score.estimate
     assert (known.clearly_worse, new.clearly_worse) == (False, True)
     assert not acquaintance(own=0.0)[1].clearly_worse
     assert acquaintance(own=2.0, predicts="new") == ()
