@@ -59,7 +59,7 @@ def test_a_search_is_judged_by_the_cross_validation_of_whoever_calls_it():
 
 def test_every_row_gets_a_prediction_also_what_training_did_not_see():
     """Columns of probabilities are in the order of the classes; an Arrow table is a
-    table, too.
+    table, too. One without a column of the fit is refused.
     """
     rows, y = customers()
     model = classifier().fit(rows, y)
@@ -72,6 +72,9 @@ def test_every_row_gets_a_prediction_also_what_training_did_not_see():
     assert (model.predict(rows) == likeliest).all()
     arrow = pa.Table.from_pandas(new, preserve_index=False)
     assert (model.predict_proba(arrow) == probabilities).all()
+    assert model.feature_names_in_.tolist() == [*rows]
+    with pytest.raises(ValueError, match="seen at fit time, yet now missing:\n- plan"):
+        model.predict(new.drop(columns="plan"))
 
 
 def test_classes_keep_their_type():

@@ -96,7 +96,7 @@ def usual_seconds(configuration: Configuration, sets: TrainingSets) -> float:
 def _seconds_on(rows: int, configuration: Configuration, sets: TrainingSets) -> float:
     """Estimate the seconds of one fit on so many rows."""
     passes = estimated_cost(configuration, rows, len(sets.classes or ()))
-    if passes == 0 or math.isinf(passes):
+    if math.isinf(passes):
         passes = _UNKNOWN_PASSES
     boosts = configuration.algorithm in NAMES
     columns = encoded_columns(configuration.features, sets)

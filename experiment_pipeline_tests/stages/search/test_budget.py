@@ -420,6 +420,16 @@ def test_before_the_last_rung_as_many_as_usual_go_on_when_time_runs_out():
     assert len(beaten) == len(scored) - 16
 
 
+def test_an_estimator_of_unknown_work_may_start():
+    """Its seconds are a guess, beside algorithms whose work is known."""
+    unknown = one("sklearn.neighbors.KNeighborsClassifier")
+    spec = experiment(searched=[one("linear"), unknown], budget={"seconds": 60})
+    engine = Simulated(seconds_of=lambda *_: 0.1, score_of=lambda _: 0.5)
+    events = engine.search(spec, SETS)
+    ended = [event.status for event in events if isinstance(event, Conclusion)]
+    assert ended == ["trained", "trained"]
+
+
 def test_a_search_that_nothing_follows_keeps_no_seconds():
     """An exploration ends with the leaderboard."""
     fits = [(LINEAR[0], 10.0)]
