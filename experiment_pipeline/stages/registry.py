@@ -50,7 +50,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis", "data_issues"),
-        version=19,
+        version=20,
         peak_per_byte=0.5,
         takes=("raw_data",),
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),

@@ -64,8 +64,8 @@ _AGREE, _BY_CHANCE = 0.8, 0.25
 # Columns that repeat among nearest rows: least share that agrees, and how many times
 # that of other rows.
 _REPEATED, _REPEATED_TIMES = 0.3, 5
-# Least skill of the probe on seen values; fewest values, and rows of each on average.
-_LEAST_SEEN, _FEWEST_VALUES, _ROWS_OF_A_VALUE, _FOLDS = 0.3, 20, 1.5, 4
+# Least skill of the probe on seen values, and fewest values.
+_LEAST_SEEN, _FEWEST_VALUES, _FOLDS = 0.3, 20, 4
 # Two steps are on one line: largest 1 - cosine, fewest dimensions, by how much one must
 # be longer.
 _PARALLEL, _DIMENSIONS, _LONGER, _VARIANCE = 1e-8, 3, 0.01, 0.9999
@@ -368,7 +368,7 @@ def _repeated_values(neighbours: _Neighbours) -> _RepeatedValues | None:
     grouped = table.groupby(columns, dropna=False, observed=True)
     codes = grouped.ngroup().to_numpy()
     values = grouped.ngroups
-    if values < _FEWEST_VALUES or values > len(codes) / _ROWS_OF_A_VALUE:
+    if values < _FEWEST_VALUES:
         return None
     fold_of_value = subject.generator().permutation(values) % _FOLDS
     folds = fold_of_value[codes]
