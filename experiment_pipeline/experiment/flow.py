@@ -455,7 +455,7 @@ def leaderboard(
             run.by_hand,
             run.store.scores,
         )
-        shown = SearchShown.of(ranked, search_results, spec)
+        shown = SearchShown(ranked, ranked.configurations(spec), search_results)
         contents = {
             board_page.TABLE: partial(to_parquet, ranked),
             board_page.PAGE: partial(board_page.page_html, shown, spec.name),
@@ -471,7 +471,7 @@ def leaderboard(
     )
     stored = run.store.reused_or_made("leaderboard", fingerprint, rank, run.log)
     ranked = from_parquet(stored.read(board_page.TABLE), Leaderboard)
-    shown = SearchShown.of(ranked, search_results, run.spec)
+    shown = SearchShown(ranked, ranked.configurations(run.spec), search_results)
     outcome = board_page.outcome(shown, stored.path(board_page.PAGE))
     return {"leaderboard": replace(outcome, version=fingerprint)}
 

@@ -477,15 +477,15 @@ def _gate_bar(gate: Row) -> document.LimitBar:
     word, tone = _GATES[gate["outcome"]]
     value, limit = gate["value"], gate["limit_value"]
     text = f"{document.known(value)}, limit {document.known(limit)}"
-    if value is None or limit is None:
-        return document.LimitBar(gate["rule"], word, tone, text)
-    # A value below 0 has a bar, too, and begins a little below the lower of both.
-    low = 1.1 * min(0.0, value, limit)
-    high = max(0.0, value, limit)
-    if low == 0 and _LIKE_A_SHARE <= high <= 1:
-        high = 1.0
-    scale = 100 / ((high - low) or 1.0)
-    ends = (scale * (value - low), scale * (limit - low))
+    ends = None
+    if value is not None and limit is not None:
+        # A value below 0 has a bar, too, and begins a little below the lower of both.
+        low = 1.1 * min(0.0, value, limit)
+        high = max(0.0, value, limit)
+        if low == 0 and _LIKE_A_SHARE <= high <= 1:
+            high = 1.0
+        scale = 100 / ((high - low) or 1.0)
+        ends = (scale * (value - low), scale * (limit - low))
     return document.LimitBar(gate["rule"], word, tone, text, ends)
 
 

@@ -171,8 +171,10 @@ def test_predictions_name_classes_by_the_models_own_order():
 
 
 def test_rows_are_read_as_the_training_table_was():
-    """Codes that look like numbers in a short file stay the texts they were."""
-    types = {"carrier": "str", "distance": "float64"}
+    """Codes that look like numbers in a short file stay the texts they were; the target
+    need not be there.
+    """
+    types = {"carrier": "str", "distance": "float64", "late": "str"}
     reading = Reading.of(exported.make_spec(), Origin("", types, "", ()))
     again = Reading.from_bytes(reading.to_bytes(), "here")
     rows = again.rows([("few.csv", b"carrier;distance\n1.50;3\n;4\n+7;5\n")], "few.csv")

@@ -226,7 +226,7 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
     choice["Searched"] = _searched(board)
     spent = {
         key: sum(step.fit_cpu_seconds for step in path)
-        for key, path in shown.paths.items()
+        for key, path in shown.results.paths.items()
     }
     if spent.keys() >= set(members):
         choice["Cost"] = (
@@ -234,9 +234,9 @@ def _choice(shown: pictures.SearchShown) -> dict[str, str]:
             f"{numbers.measured(sum(spent[key] for key in members))} of them for "
             f"{whose}"
         )
-    seconds = dict(shown.phases)
-    if shown.seconds_left is not None:
-        seconds["left for ensemble, refit and report"] = shown.seconds_left
+    seconds = dict(shown.results.phases)
+    if shown.results.seconds_left is not None:
+        seconds["left for ensemble, refit and report"] = shown.results.seconds_left
     choice |= {f"Time {name}": f"{seconds[name]:.1f} s" for name in seconds}
     return choice
 
@@ -340,7 +340,7 @@ def _cells(
 def _note(shown: pictures.SearchShown, row: pictures.Row) -> str:
     """Why it has no rank, in few words, and what the YAML notes about it."""
     reason = row["reason"]
-    path = shown.paths.get(row["key"])
+    path = shown.results.paths.get(row["key"])
     if row["status"] == NOT_STARTED:
         reason = ""  # it stands in the caveats, once for all
     elif row["status"] == STOPPED_EARLY and path:

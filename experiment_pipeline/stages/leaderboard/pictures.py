@@ -31,7 +31,7 @@ from experiment_pipeline.reporting.charts import (
 )
 from experiment_pipeline.reporting.document import Block, Chart, Paragraph
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import is_number
@@ -39,7 +39,6 @@ from experiment_pipeline.stages.search.conclusions import (
     STOPPED_EARLY,
     TRAINED,
     SearchResults,
-    Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.statistics.interval import LEVEL
@@ -70,22 +69,7 @@ class SearchShown:
     board: Leaderboard  # its ranking; the first MOST_ROWS rows are shown
     # of every row: those of the YAML, and the ensemble
     declared: Mapping[str, Configuration]
-    paths: Mapping[str, tuple[Step, ...]]  # as of `SearchResults`
-    phases: Mapping[str, float]  # the same
-    seconds_left: float | None  # the same
-
-    @classmethod
-    def of(
-        cls, board: Leaderboard, results: SearchResults, spec: ExperimentSpec
-    ) -> "SearchShown":
-        """Return what is shown of a search and the board that it led to."""
-        return cls(
-            board,
-            board.configurations(spec),
-            results.paths,
-            results.phases,
-            results.seconds_left,
-        )
+    results: SearchResults  # that led to the board
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -263,7 +247,7 @@ def _importance(shown: SearchShown, algorithm: str) -> dict[str, float]:
     """
     first_scores = {
         key: path[0].test_score
-        for key, path in shown.paths.items()
+        for key, path in shown.results.paths.items()
         if shown.declared[key].algorithm == algorithm and path
     }
     scores = pd.Series(first_scores, dtype="float64")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 
 from experiment_pipeline.spec import ExperimentSpec
@@ -18,6 +19,7 @@ from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     STOPPED_EARLY,
     Conclusion,
+    SearchResults,
     Step,
 )
 from experiment_pipeline.stages.search.configurations import (
@@ -96,7 +98,8 @@ def shown_of(
     paths: Mapping[str, tuple[Step, ...]] = MappingProxyType({}),
 ) -> SearchShown:
     """Return a board as its page shows it, with the rungs of each configuration."""
-    return SearchShown(board, board.configurations(spec), paths, {}, None)
+    results = SearchResults(pd.DataFrame(), spec.metric, {}, paths)
+    return SearchShown(board, board.configurations(spec), results)
 
 
 def result_of(

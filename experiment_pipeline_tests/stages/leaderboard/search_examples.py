@@ -6,10 +6,16 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
-from experiment_pipeline.stages.search.conclusions import NOT_STARTED, Conclusion, Step
+from experiment_pipeline.stages.search.conclusions import (
+    NOT_STARTED,
+    Conclusion,
+    SearchResults,
+    Step,
+)
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
@@ -99,9 +105,8 @@ def finished_search(count: int) -> SearchShown:
         Conclusion(key, "linear", NOT_STARTED, "the budget was spent")
         for key in waiting
     ]
-    return SearchShown(
-        search.rank(*unranked, results=full), declared, paths, PHASES, 7.5
-    )
+    shown = SearchResults(pd.DataFrame(), spec.metric, {}, paths, PHASES, 7.5)
+    return SearchShown(search.rank(*unranked, results=full), declared, shown)
 
 
 def _entered(count: int) -> tuple[int, int, int]:

@@ -44,9 +44,8 @@ def test_the_page_says_where_the_time_went(shown: SearchShown):
     text = render(document(shown, "f"))
     for line in ("before the search | 4.5 s", "fits | 18.0 s", "report | 7.5 s"):
         assert line in text
-    assert "| Time" not in render(
-        document(replace(shown, phases={}, seconds_left=None), "f")
-    )
+    results = replace(shown.results, phases={}, seconds_left=None)
+    assert "| Time" not in render(document(replace(shown, results=results), "f"))
 
 
 def test_a_hyperparameter_that_matters_comes_first_and_noise_has_no_chart():
@@ -106,8 +105,9 @@ def rows_in(chart: Chart) -> list[int]:
 def test_an_undefined_score_is_left_out(shown: SearchShown):
     """JSON has no nan, and a browser reads none."""
     key = shown.board.rows["key"].iloc[-10]
-    paths = {**shown.paths, key: (Step(0.25, math.nan, math.inf, 1.0),)}
-    for chart in charts_of(replace(shown, paths=paths)).values():
+    paths = {**shown.results.paths, key: (Step(0.25, math.nan, math.inf, 1.0),)}
+    results = replace(shown.results, paths=paths)
+    for chart in charts_of(replace(shown, results=results)).values():
         json.dumps(chart.option, allow_nan=False)
 
 
