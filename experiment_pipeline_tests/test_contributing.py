@@ -60,7 +60,9 @@ def test_the_tree_of_contributing_is_the_real_one():
         for path in folder.iterdir()
         if path.is_dir() or path.suffix == ".py"
     } | {"database/"}
-    assert {name for _, name, _ in told} == there - {"__pycache__/"}
+    assert {name for _, name, _ in told} == there - {"__pycache__/"}, (
+        'correct "The tree" of CONTRIBUTING.md'
+    )
     assert [name for _, name, what in told if not what] == ["stages/"]
 
 

@@ -32,7 +32,9 @@ ASK = (ROOT / "docs" / "guides" / "ask.md").read_text()
 
 def test_the_flow_has_a_function_for_each_stage_of_the_registry_in_its_order():
     """A reader of the flow meets the stages in the order in which they run."""
-    assert list(flow.FUNCTIONS) == list(STAGES)
+    assert list(flow.FUNCTIONS) == list(STAGES), (
+        "name the stages of stages/registry.py in FUNCTIONS of experiment/flow.py"
+    )
 
 
 def test_the_table_of_assets_names_those_of_the_graph():
@@ -46,7 +48,8 @@ def test_the_table_of_assets_names_those_of_the_graph():
     page = (ROOT / "docs/start/dagster.md").read_text()
     table = page.split("## The asset graph")[1].split("## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == assets
+    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert described == assets, "correct the table of docs/start/dagster.md"
 
 
 def test_readme_is_read_in_a_few_minutes():

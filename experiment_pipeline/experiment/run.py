@@ -334,18 +334,6 @@ def _repeated(
     return replace(row, number=seed)
 
 
-_STAGES_IN_WORDS = {
-    "raw_data": "reading the table",
-    "data_analysis": "checking the table",
-    "validated_data": "checking the rows",
-    "split_sets": "splitting the rows",
-    "search": "training models",
-    "leaderboard": "ranking the models",
-    "validation_report": "evaluating the best model",
-    "exported_model": "saving the model",
-}
-
-
 @dataclass
 class ProgressReporter:
     """A progress bar over the seconds of the run, else over stages and configurations.
@@ -419,7 +407,7 @@ class ProgressReporter:
     @contextmanager
     def at_work(self, stage: str) -> Iterator[None]:
         """Show the stage, then advance the bar."""
-        self._stage = _STAGES_IN_WORDS[stage]
+        self._stage = STAGES[stage].doing
         self._trained = 0
         yield
         self._done += 1

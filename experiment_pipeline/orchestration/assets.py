@@ -31,53 +31,11 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.storage.tables import asset_file, write_table
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.membership import ROLES, SETS
 from experiment_pipeline.tracking.database.recording import RunRecord
 
 if TYPE_CHECKING:
     from experiment_pipeline.experiment.context import RunBudget
 
-_TRAINED_MODEL = """\
-One fitted pipeline per hyperparameter configuration, each a partition.
-
-Its metadata begins with its status: **trained**, or **stopped early** on a part of the
-train rows, because others scored better there. A partition that failed stays missing.
-*Plots* compares the last 120 partitions; the report of `leaderboard` compares all. No
-asset depends on this one, because a single failed configuration would then block
-`leaderboard`; `search_results` lists every configuration.
-"""
-# Asset → kind, description.
-_ASSETS = {
-    "raw_data": ("pandas", "The table as delivered by {source}."),
-    "data_analysis": (
-        "python",
-        "Findings, the resulting verdict, and a profile of every column.",
-    ),
-    "data_issues": (
-        "pandas",
-        "What whoever delivers the table can correct, as a page and a CSV to mail.",
-    ),
-    "validated_data": ("pandera", "Prepared rows that satisfy schema.yaml."),
-    "rejected_rows": (
-        "pandera",
-        "Rows that broke the schema, as delivered, with every reason.",
-    ),
-    **{f"{name}_set": ("pandas", ROLES[name]) for name in SETS},
-    "trained_model": ("scikitlearn", _TRAINED_MODEL),
-    "search_results": (
-        "pandas",
-        "Every configuration: trained, stopped early, failed or not started.",
-    ),
-    "leaderboard": ("pandas", "Configurations ranked by {metric}, with intervals."),
-    "validation_report": (
-        "scikitlearn",
-        "The chosen configuration on the validation set: scores, gates, decision.",
-    ),
-    "exported_model": (
-        "scikitlearn",
-        "The champion: model, card, metrics and manifest, under a version number.",
-    ),
-}
 # Asset check → its asset, where that is not the first one of its stage.
 _CHECKED = {
     "no_new_data_issues": "data_issues",
@@ -177,23 +135,25 @@ def _name_inputs(function: Callable[..., Results], names: Sequence[str]) -> None
 def _asset_spec(named: NamedColumns, stage: str, asset: str) -> dg.AssetSpec:
     """Describe one asset of a stage."""
     spec = named.spec
-    kind, description = _ASSETS[asset]
+    declared = STAGES[stage].assets[asset]
     upstream = (*_AFTER.get(stage, ()), *STAGES[stage].takes)
     described = dg.AssetSpec(
         key_of(spec, asset),
         deps=[key_of(spec, name) for name in upstream],
         group_name=spec.name,
-        kinds={kind},
-        description=description.format(source=spec.shown_source, metric=spec.metric),
+        kinds={declared.kind},
+        description=declared.description.format(
+            source=spec.shown_source, metric=spec.metric
+        ),
     )
     if asset == "trained_model":
-        declared = configurations(spec)
-        keys = [configuration.key for configuration in declared]
-        libraries = {c.algorithm for c in declared if c.algorithm in NAMES}
+        searched = configurations(spec)
+        keys = [configuration.key for configuration in searched]
+        libraries = {c.algorithm for c in searched if c.algorithm in NAMES}
         described = described.replace_attributes(
             partitions_def=dg.StaticPartitionsDefinition(keys),
             skippable=True,
-            kinds={kind, *libraries},
+            kinds={declared.kind, *libraries},
         )
     return described.with_io_manager_key(TABLES)
 
@@ -204,7 +164,7 @@ def _check_spec(spec: ExperimentSpec, stage: str, name: str) -> dg.AssetCheckSpe
     # Drift ends a run only if the YAML sets a limit for it.
     if name == "data_resembles_the_accepted":
         blocking = spec.validation.drift.block is not None
-    asset = _CHECKED.get(name, STAGES[stage].assets[0])
+    asset = _CHECKED.get(name, next(iter(STAGES[stage].assets)))
     return dg.AssetCheckSpec(
         name,
         asset=key_of(spec, asset),

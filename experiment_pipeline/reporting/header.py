@@ -16,17 +16,19 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Link, Tone, escape, template
 
 Role = Literal["baseline", "limit", "champion", "linear", "runner-up", "score"]
-# The tabs of a run → the file of each, beside each other; the file of a stage's page is
-# the name of its report.
-DECISION, LEADERBOARD, DATA = "Decision", "Leaderboard", "Data"
-MODEL, HISTORY, COMPARE = "Model", "History", "Compare"
-ISSUES = "Data issues"
+DECISION, HISTORY, COMPARE = "Decision", "History", "Compare"
+LEADERBOARD, DATA = "Leaderboard", "Data"
+# The tabs that are pages of stages → the report that names the page.
+STAGE_TABS = {
+    LEADERBOARD: "leaderboard",
+    DATA: "data_analysis",
+    "Data issues": "data_issues",
+    "Model": "validation_report",
+}
+# All tabs of a run → the file of each, beside each other.
 TABS = {
     DECISION: "index.html",
-    LEADERBOARD: "leaderboard.html",
-    DATA: "data_analysis.html",
-    ISSUES: "data_issues.html",
-    MODEL: "validation_report.html",
+    **{title: f"{report}.html" for title, report in STAGE_TABS.items()},
     HISTORY: "../../runs.html",
     COMPARE: "compare.html",
 }

@@ -3,8 +3,7 @@ and costs.
 
 A stage that may need more memory than there is warns before it begins.
 
-A new stage is its package below `stages/` with a `page.py`, an entry here, its function
-in `experiment/flow.py`, and a line for each of its assets in `orchestration/assets.py`.
+CONTRIBUTING.md says what a new stage takes.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,12 +23,32 @@ _SEARCHED: Keys = ("split", "search", "evaluation")
 FITTING: Keys = (*_SCORING, "seeds", "calibrate")
 
 
+_TRAINED_MODEL = """\
+One fitted pipeline per hyperparameter configuration, each a partition.
+
+Its metadata begins with its status: **trained**, or **stopped early** on a part of the
+train rows, because others scored better there. A partition that failed stays missing.
+*Plots* compares the last 120 partitions; the report of `leaderboard` compares all. No
+asset depends on this one, because a single failed configuration would then block
+`leaderboard`; `search_results` lists every configuration.
+"""
+
+
+@dataclass(frozen=True)
+class StageAsset:
+    """One asset of a stage, as Dagster shows it."""
+
+    kind: str  # the library of its icon
+    description: str  # with `{source}` and `{metric}` of the experiment
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage."""
 
     name: str  # of its package and of its function in the flow
-    assets: tuple[str, ...]  # what it makes, by the last part of the asset key
+    doing: str  # what it does, as the progress bar shows it
+    assets: Mapping[str, StageAsset]  # what it makes, by the last part of the asset key
     # count it up when its code would give another result for the same inputs
     version: int
     # bytes of memory at its peak per byte of its table: whole runs on 1 to 30 million
@@ -46,10 +65,30 @@ class Stage:
 
 
 _STAGES = (
-    Stage("raw_data", ("raw_data",), version=4, peak_per_byte=1.0, reads=("data",)),
+    Stage(
+        "raw_data",
+        "reading the table",
+        {
+            "raw_data": StageAsset("pandas", "The table as delivered by {source}."),
+        },
+        version=4,
+        peak_per_byte=1.0,
+        reads=("data",),
+    ),
     Stage(
         "data_analysis",
-        ("data_analysis", "data_issues"),
+        "checking the table",
+        {
+            "data_analysis": StageAsset(
+                "python",
+                "Findings, the resulting verdict, and a profile of every column.",
+            ),
+            "data_issues": StageAsset(
+                "pandas",
+                "What whoever delivers the table can correct, as a page and a CSV to "
+                "mail.",
+            ),
+        },
         version=20,
         peak_per_byte=0.5,
         takes=("raw_data",),
@@ -70,7 +109,16 @@ _STAGES = (
     ),
     Stage(
         "validated_data",
-        ("validated_data", "rejected_rows"),
+        "checking the rows",
+        {
+            "validated_data": StageAsset(
+                "pandera", "Prepared rows that satisfy schema.yaml."
+            ),
+            "rejected_rows": StageAsset(
+                "pandera",
+                "Rows that broke the schema, as delivered, with every reason.",
+            ),
+        },
         version=2,
         peak_per_byte=1.0,
         takes=("raw_data",),
@@ -96,7 +144,16 @@ _STAGES = (
     ),
     Stage(
         "split_sets",
-        ("train_set", "test_set", "validation_set"),
+        "splitting the rows",
+        {
+            "train_set": StageAsset("pandas", "Configurations are fitted on it."),
+            "test_set": StageAsset("pandas", "Configurations are compared on it."),
+            "validation_set": StageAsset(
+                "pandas",
+                "The final hold-out: used once, at the end, to evaluate the chosen "
+                "configuration.",
+            ),
+        },
         version=1,
         peak_per_byte=1.0,
         takes=("validated_data",),
@@ -118,7 +175,14 @@ _STAGES = (
     ),
     Stage(
         "search",
-        ("trained_model", "search_results"),
+        "training models",
+        {
+            "trained_model": StageAsset("scikitlearn", _TRAINED_MODEL),
+            "search_results": StageAsset(
+                "pandas",
+                "Every configuration: trained, stopped early, failed or not started.",
+            ),
+        },
         version=15,
         peak_per_byte=2.0,
         takes=("train_set", "test_set"),
@@ -132,7 +196,12 @@ _STAGES = (
     ),
     Stage(
         "leaderboard",
-        ("leaderboard",),
+        "ranking the models",
+        {
+            "leaderboard": StageAsset(
+                "pandas", "Configurations ranked by {metric}, with intervals."
+            ),
+        },
         version=21,
         peak_per_byte=3.0,
         takes=("train_set", "test_set", "search_results"),
@@ -146,7 +215,14 @@ _STAGES = (
     ),
     Stage(
         "validation_report",
-        ("validation_report",),
+        "evaluating the best model",
+        {
+            "validation_report": StageAsset(
+                "scikitlearn",
+                "The chosen configuration on the validation set: scores, gates, "
+                "decision.",
+            ),
+        },
         version=32,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
@@ -174,7 +250,14 @@ _STAGES = (
     ),
     Stage(
         "exported_model",
-        ("exported_model",),
+        "saving the model",
+        {
+            "exported_model": StageAsset(
+                "scikitlearn",
+                "The champion: model, card, metrics and manifest, under a version "
+                "number.",
+            ),
+        },
         version=1,
         peak_per_byte=3.0,  # of the stored model, which a second process loads
         takes=("validation_set", "leaderboard", "validation_report"),

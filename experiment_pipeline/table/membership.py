@@ -36,13 +36,6 @@ from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import fit_columns
 from experiment_pipeline.table.table import slices, some_rows, with_only
 
-# Set → what it is for.
-ROLES = {
-    "train": "Configurations are fitted on it.",
-    "test": "Configurations are compared on it.",
-    "validation": "The final hold-out: used once, at the end, to evaluate the chosen "
-    "configuration.",
-}
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
 _NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))

@@ -16,6 +16,7 @@ from typing import Any
 
 from experiment_pipeline.errors import EntryCorrupt, UnknownRun
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.header import STAGE_TABS
 from experiment_pipeline.spec import ExperimentSpec, Retention
 from experiment_pipeline.storage.entries import RESULT
 from experiment_pipeline.storage.files import (
@@ -42,9 +43,7 @@ YOUNG = timedelta(days=1)
 _DIGEST = re.compile("[0-9a-f]{64}")
 # What is removed as a whole, in a path below the experiment or at the end of any place:
 # the folder or file of a digest, or the pages of a run.
-_ENTRIES = (
-    r"data_analysis|data_issues|leaderboard|validation_report|trained_model|damaged/\w+"
-)
+_ENTRIES = "|".join([*STAGE_TABS.values(), "trained_model", r"damaged/\w+"])
 _UNIT = re.compile(
     rf"(?:^|/)(?P<unit>(?:{_ENTRIES}|delivered)/(?P<digest>[0-9a-f]{{64}})[^/]*"
     rf"|{RUNS_FOLDER}/(?P<run_id>[^/]+?)(?:\.record\.\w+$|(?=/[^/]+$)))"

@@ -11,7 +11,7 @@
 
 All are written again when the run has news. A page of a stage gets its header by
 itself: the stage renders a `Document` as ever, and names its page in a `ReportRow`
-whose name is in `header.TABS`. Another page of a run shows
+whose name is in `header.STAGE_TABS`. Another page of a run shows
 `header_of(run, "Compare")` through `header.with_header`.
 """
 
@@ -29,9 +29,8 @@ from experiment_pipeline.reporting.header import (
     DATA,
     DECISION,
     HISTORY,
-    ISSUES,
     LEADERBOARD,
-    MODEL,
+    STAGE_TABS,
     TABS,
     Header,
     NumberLine,
@@ -58,9 +57,6 @@ from experiment_pipeline.tracking.record import Decided, decided, decision_recor
 from experiment_pipeline.tracking.server import LABORATORY_PAGE, OVERVIEW
 from experiment_pipeline.tracking.summary import summary_of
 
-# The tabs that are pages of stages, and the names of these reports.
-_STAGE_TABS = (LEADERBOARD, DATA, ISSUES, MODEL)
-_STAGES = tuple(TABS[title].removesuffix(".html") for title in _STAGE_TABS)
 _RELOAD_SECONDS = 4
 _WORDS_OF_CHOICE = 6
 
@@ -80,7 +76,7 @@ def own_copies(
     return [
         (replace(row, place=str(folder / f"{row.name}.html")), location(row.place))
         for row in rows
-        if isinstance(row, ReportRow) and row.name in _STAGES and row.place
+        if isinstance(row, ReportRow) and row.name in STAGE_TABS.values() and row.place
     ]
 
 
@@ -104,7 +100,7 @@ def write(run: RunRecord, root: Location) -> Written:
     folder = folder_of(run, root)
     shown = decided(run.experiment, run.run_id, root=str(root))
     places = {row["place"] for row in shown.rows["reports"]}
-    for title, name in zip(_STAGE_TABS, _STAGES, strict=True):
+    for title, name in STAGE_TABS.items():
         place = folder / f"{name}.html"
         page = read_if_exists(place) if str(place) in places else None
         if page is not None:

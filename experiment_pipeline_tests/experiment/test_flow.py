@@ -169,4 +169,4 @@ def test_a_stage_takes_what_its_function_names():
     """
     for name, stage in STAGES.items():
         _, *parameters = inspect.signature(FUNCTIONS[name]).parameters
-        assert stage.takes == tuple(parameters)
+        assert stage.takes == tuple(parameters), f"takes of {name} in registry.py"

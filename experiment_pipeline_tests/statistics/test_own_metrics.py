@@ -180,7 +180,7 @@ def test_functions_and_scorers_of_scikit_learn_are_metrics():
     assert written(sklearn.metrics.roc_auc_score) == "roc_auc"
     assert written(sklearn.metrics.root_mean_squared_error) == "rmse"
     assert written(get_scorer("neg_log_loss")) == "log_loss"
-    kappa = metric_of(written(make_scorer(sklearn.metrics.cohen_kappa_score)))
+    kappa = metric_of("sklearn.metrics:cohen_kappa_score")
     assert (kappa.greater_is_better, kappa.takes_labels) == (True, True)
     agreed = 0
     for name in get_scorer_names():

@@ -29,7 +29,9 @@ def test_every_rule_has_a_code_of_its_own_and_is_tested_to_hit():
         path.read_text() for path in Path(__file__).parent.glob("test_*.py")
     )
     asked = {*FOUND, *re.findall(r'check\("(\w+)"', tests)}
-    assert Counter(rule.code for rule in RULES) == Counter(asked)
+    assert Counter(rule.code for rule in RULES) == Counter(asked), (
+        "test each rule in FOUND of test_findings.py, or by check(code, table)"
+    )
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.spec import algorithms
 from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.configurations import (
     configurations,
@@ -40,13 +41,14 @@ from experiment_pipeline_tests.stages.search.scenario import (
 
 FEW = {"n_estimators": 10}
 FOREST = {**FEW, "min_samples_leaf": 10}
+_QUICK = {
+    **dict.fromkeys(("lightgbm", "catboost", "xgboost"), FEW),
+    **dict.fromkeys(("random_forest", "extra_trees"), FOREST),
+}
 ALGORITHMS = [
-    one("lightgbm", **FEW),
-    one("random_forest", **FOREST),
-    one("linear"),
-    one("dummy"),
-    one("extra_trees", **FOREST),
-    *(one(name, **FEW) for name in ("catboost", "xgboost") if find_spec(name)),
+    one(name, **_QUICK.get(name, {}))
+    for name, algorithm in algorithms.ALGORITHMS.items()
+    if all(map(find_spec, algorithm.libraries))
 ]
 
 
@@ -249,7 +251,10 @@ def test_the_assembled_pipeline_predicts_what_the_fit_predicted(
         assert score == scores.score(spec.metric, sets.y_test, on_test)
         assert key == "dummy" or metrics.better(spec.metric, score, baseline)
         whole = assembled(trained, sets, spec)
-        loaded = persistence.from_bytes(persistence.to_bytes(whole))
+        stored = persistence.to_bytes(whole)
+        untrusted = persistence.untrusted_types(stored)
+        assert untrusted == (), f"declare trusted_types of {key} in spec/algorithms.py"
+        loaded = persistence.from_bytes(stored)
         for pipeline in (whole, loaded):
             assert np.array_equal(predicted(pipeline, sets), on_test)
             if classes is not None:
@@ -275,7 +280,7 @@ def test_a_refit_on_the_same_rows_is_the_same_fit(task: str):
     """With as many rounds and no row held out, refit and fit agree bit for bit."""
     sets = training_sets(task)
     fixed = one("lightgbm", early_stopping_round=0, n_estimators=12)
-    search = [fixed, *ALGORITHMS[1:4]]
+    search = [fixed, one("random_forest", **FOREST), one("linear"), one("dummy")]
     spec = experiment(search, task)
     outcomes = train(spec, sets)
     for configuration in configurations(spec):
