@@ -588,9 +588,7 @@ def _split(
         return Decision({"by": "random"}, "given")
     if column is None:
         column = _only_column(by, candidates[by], plans)
-    if kind_of(raw[column]) in QUANTITIES:  # periods, such as years, when asked for
-        candidates["time"].append(column)
-    _check_split_column(by, column, candidates)
+    _check_split_column(by, raw[column], candidates)
     return Decision(_along(raw[column], by), "given")
 
 
@@ -620,16 +618,20 @@ def _split_columns(
 
 
 def _check_split_column(
-    by: str, column: str, candidates: Mapping[str, list[str]]
+    by: str, column: pd.Series, candidates: Mapping[str, list[str]]
 ) -> None:
-    """Refuse a column that the split cannot go by; groups may be of any column."""
-    if by == "group" or column in candidates[by]:
+    """Refuse a column that the split cannot go by; groups may be of any column, times
+    also of numbers, such as years.
+    """
+    if by == "group" or column.name in candidates[by]:
+        return
+    if by == "time" and kind_of(column) in QUANTITIES:
         return
     needed = (
         "hold dates or numbers" if by == "time" else "name train, test and validation"
     )
     raise UnusableTable(
-        f"--split-column {column}",
+        f"--split-column {column.name}",
         rule=f"its values do not {needed}; columns that do: {listed(candidates[by])}",
         fix="name one of these, prepare it in the source, or write the split into "
         "defs.yaml",

@@ -202,7 +202,7 @@ _STAGES = (
                 "pandas", "Configurations ranked by {metric}, with intervals."
             ),
         },
-        version=21,
+        version=22,
         peak_per_byte=3.0,
         takes=("train_set", "test_set", "search_results"),
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble", "costs", "incumbent"),
@@ -223,7 +223,7 @@ _STAGES = (
                 "decision.",
             ),
         },
-        version=32,
+        version=33,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

@@ -302,10 +302,7 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     independent = sums
     persistence = 0.0
     if layout.consecutive:
-        # At most so many cosines, even if no memory shows (Lazarus et al. 2018): a slow
-        # one may hide.
-        most = 1 + max(_COSINES, int(0.4 * n_clusters ** (2 / 3)))
-        independent = independent_projections(sums, most=most)
+        independent = independent_projections(sums, most=_most_projections(n_clusters))
         persistence = 1 - float(_chances(sums)[0])
     n = len(independent)
     of_classes, class_freedom = _class_variance(influence, layout, n_clusters)
@@ -316,13 +313,9 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     freedom = float(np.clip(freedom, 1, n_clusters - 1))
     if layout.entity is not None:
         shared, _ = shared_by_entities(influence, layout.entity, layout.cluster)
-        if shared > 0:
-            # Two ways of clustering (Cameron, Gelbach and Miller 2011): what rows of
-            # one entity share comes on top, with degrees of freedom of its own.
-            entity_freedom = float(layout.entity.max())
-            by_part = variance**2 / freedom + shared**2 / entity_freedom
-            freedom = (variance + shared) ** 2 / by_part
-            variance += shared
+        if layout.consecutive:
+            shared -= _shared_nearby(influence, layout)
+        variance, freedom = _with_entities(variance, freedom, shared, layout.entity)
     return Spread(
         estimate=linearised.estimate,
         standard_error=math.sqrt(variance),
@@ -332,6 +325,25 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
         persistence=persistence,
         independent=n,
     )
+
+
+def _most_projections(clusters: int) -> int:
+    """How many there may be even if no memory shows (Lazarus et al. 2018): a slow one
+    may hide.
+    """
+    return 1 + max(_COSINES, int(0.4 * clusters ** (2 / 3)))
+
+
+def _with_entities(
+    variance: float, freedom: float, shared: float, entity: np.ndarray
+) -> tuple[float, float]:
+    """The variance with what rows of one entity share on top, and its degrees of
+    freedom (Cameron, Gelbach and Miller 2011).
+    """
+    if shared <= 0:
+        return variance, freedom
+    by_part = variance**2 / freedom + shared**2 / float(entity.max())
+    return variance + shared, (variance + shared) ** 2 / by_part
 
 
 def _class_variance(
@@ -399,14 +411,40 @@ def independent_projections(
     """
     from scipy.fft import dct
 
-    n = min(len(sums), most or len(sums), _MOST_FREQUENCIES)
-    spectra = _spectra(len(sums))
-    means = np.cumsum(spectra[:, 1:n], axis=1) / np.arange(1, n)
-    chances = _chances(sums if differing is None else differing)
-    factors = chances @ (spectra[:, :1] / means)
-    k = max(min(_FEWEST_COSINES, n - 1), int((factors <= _FALLS_SHORT).sum()))
+    k, factor = _cosines(sums if differing is None else differing, most)
     slow = dct(sums, type=2, norm="ortho", axis=0)[: k + 1]
-    return math.sqrt(factors[k - 1] * len(sums) / (k + 1)) * slow
+    return math.sqrt(factor * len(sums) / (k + 1)) * slow
+
+
+def _cosines(series: np.ndarray, most: int | None) -> tuple[int, float]:
+    """How many cosines K are slow beside the memory of series, and by which factor
+    the long-run variance exceeds their mean square.
+    """
+    n = min(len(series), most or len(series), _MOST_FREQUENCIES)
+    spectra = _spectra(len(series))
+    means = np.cumsum(spectra[:, 1:n], axis=1) / np.arange(1, n)
+    factors = _chances(series) @ (spectra[:, :1] / means)
+    k = max(min(_FEWEST_COSINES, n - 1), int((factors <= _FALLS_SHORT).sum()))
+    return k, float(factors[k - 1])
+
+
+def _shared_nearby(influence: np.ndarray, layout: Layout) -> float:
+    """The variance that cosines of consecutive clusters hold already of what rows of
+    one entity share across clusters (Thompson 2011).
+    """
+    assert layout.entity is not None
+    days = int(layout.cluster.max()) + 1
+    cells, cell = np.unique(layout.entity * days + layout.cluster, return_inverse=True)
+    sums = cluster_sums(influence, cell)
+    entity, day = np.divmod(cells, days)
+    by_day = cluster_sums(influence, layout.cluster)
+    k, factor = _cosines(by_day, _most_projections(days))
+    shared = 0.0
+    for frequency in range(1, k + 1):
+        waves = sums * np.cos(np.pi * frequency * (day + 0.5) / days)
+        by_entity = np.bincount(entity, waves)
+        shared += float(by_entity @ by_entity - waves @ waves)
+    return 2 * factor / k * shared
 
 
 @lru_cache(4)

@@ -253,6 +253,28 @@ def test_intervals_by_day_and_customer_hold_for_new_customers():
     assert held["by both"] >= 90
 
 
+def test_what_a_customer_shares_over_a_few_days_is_counted_once():
+    """Days allow for what customers of a few days share: with customers beside them
+    intervals hardly widen.
+    """
+    widened = []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        customer = np.repeat(np.arange(300), 5)
+        day = generator.integers(0, 190, 300)[customer] + generator.integers(
+            0, 10, 1500
+        )
+        error = generator.normal(size=1_500) + generator.normal(size=300)[customer]
+        widths = []
+        for clusters in (day, np.column_stack([day, customer])):
+            consecutive = clusters.view(ConsecutiveClusters)
+            predicted = SetPrediction(error, np.zeros(1_500), consecutive)
+            interval = predicted.interval("mae")
+            widths.append(interval.high - interval.low)
+        widened.append(widths[1] / widths[0])
+    assert np.mean(widened) < 1.1
+
+
 def test_few_rows_that_change_sides_have_a_wide_enough_interval():
     """It holds the true net share in about 95 % of draws; where nothing changes it is
     no point.
