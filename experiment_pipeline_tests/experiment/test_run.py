@@ -107,7 +107,9 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones():
 
 
 def test_a_table_gives_a_decision_tables_a_model_and_pages(visits: RunResult):
-    """All that was found is at hand, and in the database as a run of a notebook."""
+    """All that was found is at hand, and in the database as a run of a notebook; each
+    page of a stage is a tab of the run.
+    """
     said = "visits: accepted with conditions (repeated_entities, "
     assert visits.decision.startswith(said)
     assert "positive  yes: the affirmative of 'no' and 'yes'" in visits.summary
@@ -123,6 +125,12 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages(visits: RunResult):
     recorded = (row["triggered_by"], row["status"], row["version"])
     assert recorded == ("notebook", "accepted", "v0001")
     assert all(Path(place).exists() for place in visits.pages.values())
+    without_tab = [
+        name
+        for name, place in visits.pages.items()
+        if place.endswith(".html") and Path(place).parent.name != visits.run_id
+    ]
+    assert without_tab == [], "name it in STAGE_TABS of reporting/header.py"
 
 
 def test_what_a_notebook_shows_is_text_in_any_colour(visits: RunResult):

@@ -41,12 +41,12 @@ from experiment_pipeline_tests.stages.search.scenario import (
 
 FEW = {"n_estimators": 10}
 FOREST = {**FEW, "min_samples_leaf": 10}
-_QUICK = {
+_SETTINGS = {  # quick, and better than the baseline
     **dict.fromkeys(("lightgbm", "catboost", "xgboost"), FEW),
     **dict.fromkeys(("random_forest", "extra_trees"), FOREST),
 }
 ALGORITHMS = [
-    one(name, **_QUICK.get(name, {}))
+    one(name, **_SETTINGS.get(name, {}))
     for name, algorithm in algorithms.ALGORITHMS.items()
     if all(map(find_spec, algorithm.libraries))
 ]
@@ -249,12 +249,14 @@ def test_the_assembled_pipeline_predicts_what_the_fit_predicted(
     for key, trained in outcomes.items():
         on_test, score = trained.predictions.test, trained.result.test_score
         assert score == scores.score(spec.metric, sets.y_test, on_test)
-        assert key == "dummy" or metrics.better(spec.metric, score, baseline)
+        assert key == "dummy" or metrics.better(spec.metric, score, baseline), (
+            f"{key} is no better than the baseline: give it hyperparameters in _SETTINGS"
+        )
+        if algorithms.model_file(key).endswith(".skops"):
+            untrusted = persistence.untrusted_types(trained.model)
+            assert untrusted == (), f"declare them in trusted_types of {key}"
         whole = assembled(trained, sets, spec)
-        stored = persistence.to_bytes(whole)
-        untrusted = persistence.untrusted_types(stored)
-        assert untrusted == (), f"declare trusted_types of {key} in spec/algorithms.py"
-        loaded = persistence.from_bytes(stored)
+        loaded = persistence.from_bytes(persistence.to_bytes(whole))
         for pipeline in (whole, loaded):
             assert np.array_equal(predicted(pipeline, sets), on_test)
             if classes is not None:
