@@ -119,6 +119,8 @@ CUSTOMERS = (
     "Kunden-Nr.",
     "CUSTOMER_NR",
     "customerid",
+    "childid",
+    "SUBJID",
     "idcode",
     "Subject",
 )
@@ -188,6 +190,12 @@ def test_a_column_that_is_no_feature_is_excluded(name: str, values: Any, reason:
     planned = plan(name, values)
     assert planned.excluded
     assert planned.why.startswith(reason)
+
+
+@pytest.mark.parametrize("name", ["amount_paid", "Citric Acid", "bid", "covid"])
+def test_a_word_that_ends_like_an_id_names_none(name: str):
+    """Its whole numbers stay a feature, in their order."""
+    assert plan(name, repeated(*range(100, 160))) == ColumnPlan(name)
 
 
 def test_a_part_of_a_date_may_be_excluded():

@@ -334,16 +334,26 @@ _PAPERS = (
     "|kunden"
 )
 _ID_NAME = re.compile(
-    r"(?:^|[_\W])(?:(?i:ids?|key|nr)|no|No)\W*$|[a-z](?:Id|ID|Key|Nr|No)$|[_\W]NO$"
-    rf"|(?i:uuid|guid|.num|.nbr|nummer)$|^(?:{_THINGS})$"
-    rf"|(?i:^(?:{_THINGS}|{_PAPERS})[_\W]*(?:id|nr|number)$)"
+    r"(?:^|[_\W])(?:(?i:ids?|key|nr)|no|No)\W*$|[a-z](?:Key|Nr|No)$|[_\W]NO$"
+    rf"|(?i:.num|.nbr|nummer)$|^(?:{_THINGS})$"
+    rf"|(?i:^(?:{_THINGS}|{_PAPERS})[_\W]*(?:nr|number)$)"
     r"|(?i:^id[_\W]*(?:code|nr|no|num|number)$|^(?:patient|subject|person)$)"
+)
+# Other words that end so.
+_WORDS_WITH_ID = re.compile(
+    r"(?i:(?:(?:^|[_\W])(?:aid|bid|kid|lid|mid|wid|grid)|paid|medicaid|acid|lipid|fluid"
+    r"|liquid|solid|humid|rapid|valid|void|hybrid|covid|android|steroid|thyroid|opioid"
+    r")$)"
 )
 
 
 def is_named_like_an_id(column: str) -> bool:
-    """Whether a column is named as ids are: patient_id, tailnum, orderNo, Kunden-Nr."""
-    return bool(_ID_NAME.search(column))
+    """Whether a column is named as ids are: patient_id, childid, SUBJID, tailnum,
+    orderNo, Kunden-Nr.
+    """
+    if _ID_NAME.search(column):
+        return True
+    return column.lower().endswith("id") and not _WORDS_WITH_ID.search(column)
 
 
 # (decimal, thousands), the likelier first: "1,234" alone is read as 1234.
