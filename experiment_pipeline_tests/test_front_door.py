@@ -50,7 +50,8 @@ def test_a_public_name_is_there_documented_and_typed(name: str):
     public = getattr(experiment_pipeline, name)
     assert public.__doc__
     page = (ROOT / "docs" / "reference" / "python.md").read_text()
-    assert re.search(rf":: {name}$", page, re.MULTILINE)
+    documented = re.search(rf":: {name}$", page, re.MULTILINE)
+    assert documented, "name it in docs/reference/python.md"
     if inspect.isfunction(public):
         signature = inspect.signature(public)
         taken = [parameter.annotation for parameter in signature.parameters.values()]

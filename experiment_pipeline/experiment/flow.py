@@ -483,19 +483,21 @@ class _Judgement:
     raw: RawTable
     sets: TrainingSets
     validation: SetTable
-    board: Leaderboard
+    leaderboard: Leaderboard
     champions: list[PublishedChampion]
     analysis: Mapping[str, Any]  # as written by the data analysis; empty: none
     meanings: Mapping[str, Meaning]  # feature → what schema.yaml says about it
 
     def fingerprint(self, spec: ExperimentSpec) -> str:
         """Return the fingerprint of all inputs but the number of earlier looks."""
-        champions = held_against(self.champions, self.board.fingerprint, spec.export)
+        champions = held_against(
+            self.champions, self.leaderboard.fingerprint, spec.export
+        )
         # The report's worst rows are looked up in the raw table by position.
         tables = (self.sets.test, self.validation.rows)
         said = {name: meaning.said for name, meaning in self.meanings.items()}
         return fingerprint_of(
-            board=board.board_digest(self.board),
+            board=board.board_digest(self.leaderboard),
             validation=self.validation.digest,
             places=[table_digest(table[[]]) for table in tables],
             spec=spec.model_dump(mode="json"),
@@ -534,7 +536,7 @@ def validation_report(
         raw=raw_data,
         sets=sets,
         validation=validation_set,
-        board=leaderboard,
+        leaderboard=leaderboard,
         champions=run.store.champions(spec) if compares else [],
         analysis={} if analysis is None else json.loads(analysis.read(ANALYSIS)),
         meanings=run.named.dictionary.of_features(sets.features, spec.preparation),
@@ -575,7 +577,7 @@ def _evaluated(
     """Record the look first: an evaluation that crashes counts as one."""
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
-    ranked = judgement.board
+    ranked = judgement.leaderboard
     sets = judgement.sets
     earlier_looks = _recorded_look(run, spec, judgement)
     models = run.store.models()
@@ -621,7 +623,7 @@ def _recorded_look(
     ledger = run.store.ledger
     if ledger is None:
         return NO_LOOKS
-    model = judgement.board.fingerprint
+    model = judgement.leaderboard.fingerprint
     # Other refit settings make another model, so its evaluation is another look.
     refit = spec.export.model_dump(include={"fits", "refit"}, exclude_defaults=True)
     if refit:

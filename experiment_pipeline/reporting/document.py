@@ -366,7 +366,7 @@ def gates_table(
 ) -> TableBlock:
     """Return a table from (rule, value, limit, outcome) of each acceptance gate."""
     rows = [
-        (text, known(value), known(limit), outcome)
+        (text, score_text(value), score_text(limit), outcome)
         for text, value, limit, outcome in gates
     ]
     return TableBlock(("gate", "value", "limit", "outcome"), rows)
@@ -382,13 +382,13 @@ def scores_table(
         level = interval.level
         estimate = numbers.estimate(interval)
         bounds = numbers.bounds(interval)
-        rows.append((set_name, metric, estimate, bounds, known(baseline, "")))
+        rows.append((set_name, metric, estimate, bounds, score_text(baseline, "")))
     interval_header = f"{numbers.share(level)} interval"
     header = ("set", "metric", "estimate", interval_header, "baseline")
     return TableBlock(header, rows)
 
 
-def known(value: float | None, otherwise: str = "undefined") -> str:
+def score_text(value: float | None, otherwise: str = "undefined") -> str:
     """Return a score as text, or `otherwise` for None."""
     return otherwise if value is None else numbers.score(value)
 

@@ -72,8 +72,8 @@ class MetricInput:
     clusters: np.ndarray | None = None  # (n,) resampled for a user's metric; None: rows
 
     @property
-    def called(self) -> np.ndarray:
-        """The predicted class codes, or bool for binary, (n,)."""
+    def predicted_classes(self) -> np.ndarray:
+        """(n,) class codes; of a binary task bool: whether it is predicted positive."""
         if self.prediction.ndim == 2:
             return self.prediction.argmax(axis=1)
         return self.prediction >= self.threshold
@@ -99,7 +99,7 @@ class Called:
         return (self.rows - self.positives) - (self.called - self.hits)
 
 
-Form = Callable[[MetricInput], Linearised]
+Formula = Callable[[MetricInput], Linearised]
 Losses = Callable[[MetricInput], np.ndarray]
 Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Takes = Literal["probabilities", "labels", "values"]
@@ -116,7 +116,7 @@ class Metric:
     greater_is_better: bool = True
     lowest: float = 0.0  # lower end of its range
     highest: float = 1.0  # upper end of its range
-    form: Form  # rows → the score and the influence of each row
+    formula: Formula  # rows → the score and the influence of each row
     # the law of its interval, (spread, t) → low and high
     bounds: Callable[[Spread, float], tuple[float, float]]
     # it compares classes, so the rarest limits the precision; else it is a mean
@@ -365,14 +365,14 @@ _ORDER = {"bounds": interval.by_logit, "by_class": True, "of_equals": "mean"}
 
 def _metric(
     name: str, words: str, tasks: tuple[str, ...], **facts: Any
-) -> Callable[[Form], Form]:
+) -> Callable[[Formula], Formula]:
     """Declare the metric of the formula below; facts are attributes of `Metric`."""
 
-    def declare(form: Form) -> Form:
+    def declare(formula: Formula) -> Formula:
         METRICS[name] = Metric(
-            name=name, words=words, tasks=frozenset(tasks), form=form, **facts
+            name=name, words=words, tasks=frozenset(tasks), formula=formula, **facts
         )
-        return form
+        return formula
 
     return declare
 
@@ -380,7 +380,7 @@ def _metric(
 def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
     """Declare a regression metric that is the mean of its rows' errors."""
 
-    def form(rows: MetricInput) -> Linearised:
+    def formula(rows: MetricInput) -> Linearised:
         if rows.y.min() < METRICS[name].lowest_target:
             return undefined(len(rows.y))
         return mean(errors(rows.y, rows.prediction), rows.weights)
@@ -395,7 +395,7 @@ def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
         losses=lambda rows: errors(rows.y, rows.prediction),
         **facts,
     )
-    declare(form)
+    declare(formula)
 
 
 _metric(
@@ -468,7 +468,7 @@ _metric(
         2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY)
     ),
     constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
-)(lambda rows: _f1_of(rows.y == 1, rows.called == 1, rows.weights))
+)(lambda rows: _f1_of(rows.y == 1, rows.predicted_classes == 1, rows.weights))
 
 
 def _log_losses(rows: MetricInput) -> np.ndarray:
@@ -501,7 +501,11 @@ _metric(
     ),
     of_equals="mean",
     hides_rare=True,
-)(lambda rows: mean((rows.called == rows.y).astype(np.float64), rows.weights))
+)(
+    lambda rows: mean(
+        (rows.predicted_classes == rows.y).astype(np.float64), rows.weights
+    )
+)
 
 
 def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
@@ -521,7 +525,7 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     at_thresholds=_balanced_accuracy_at,
 )
 def _balanced_accuracy(rows: MetricInput) -> Linearised:
-    right = rows.called == rows.y
+    right = rows.predicted_classes == rows.y
     labels = np.unique(rows.y)
     truths = (weighted((rows.y == label) * 1.0, rows.weights) for label in labels)
     return average(_class_share(truth, truth * right, truth, 1.0) for truth in truths)
@@ -535,8 +539,9 @@ def _balanced_accuracy(rows: MetricInput) -> Linearised:
     **_SHARES,
 )
 def _f1_macro(rows: MetricInput) -> Linearised:
-    classes = np.union1d(rows.y, rows.called)
-    return average(_f1_of(rows.y == c, rows.called == c, rows.weights) for c in classes)
+    predicted = rows.predicted_classes
+    classes = np.union1d(rows.y, predicted)
+    return average(_f1_of(rows.y == c, predicted == c, rows.weights) for c in classes)
 
 
 @_metric(
@@ -720,7 +725,7 @@ def _own_metric(name: str, declared: OwnMetric) -> Metric:
     def value(rows: MetricInput) -> float:
         prediction = rows.prediction.copy()
         if takes_labels:
-            prediction = rows.called.astype(np.int64)
+            prediction = rows.predicted_classes.astype(np.int64)
         weights = {}
         if takes_weights and rows.weights is not None:
             weights["sample_weight"] = rows.weights
@@ -735,7 +740,7 @@ def _own_metric(name: str, declared: OwnMetric) -> Metric:
             )
         return score
 
-    def form(rows: MetricInput) -> Linearised:
+    def formula(rows: MetricInput) -> Linearised:
         clusters = np.arange(len(rows.y)) if rows.clusters is None else rows.clusters
         return bootstrapped(lambda drawn: value(rows.part(drawn)), clusters)
 
@@ -746,7 +751,7 @@ def _own_metric(name: str, declared: OwnMetric) -> Metric:
         greater_is_better=declared.greater_is_better,
         lowest=-math.inf,
         highest=math.inf,
-        form=form,
+        formula=formula,
         bounds=interval.plain,
         value=value,
         takes_labels=takes_labels,

@@ -63,7 +63,7 @@ def linearise(
         return undefined(len(y))
     rows = MetricInput(y, prediction, threshold, relative_weights(weights), clusters)
     with np.errstate(over="ignore", invalid="ignore"):
-        linearised = metric_of(name).form(rows)
+        linearised = metric_of(name).formula(rows)
         finite = np.isfinite(linearised.influence).all()
     if finite and np.isfinite(linearised.estimate):
         return linearised

@@ -272,7 +272,7 @@ def _failed_gates(experiment: str) -> Mapping[str, str]:
     words: dict[str, str] = {}
     for gate in questions.plain_rows_of("gates", {"experiment": experiment}):
         if gate["outcome"] == "FAIL":
-            value = document.known(gate["value"])
+            value = document.score_text(gate["value"])
             before = f"{words[gate['run_id']]}; " if gate["run_id"] in words else ""
             words[gate["run_id"]] = f"{before}failed: {gate['rule']}, it is {value}"
     return words

@@ -476,7 +476,7 @@ def _gate_bar(gate: Row) -> document.LimitBar:
     """A gate as a bar from 0, or from the lower end, against its limit."""
     word, tone = _GATES[gate["outcome"]]
     value, limit = gate["value"], gate["limit_value"]
-    text = f"{document.known(value)}, limit {document.known(limit)}"
+    text = f"{document.score_text(value)}, limit {document.score_text(limit)}"
     ends = None
     if value is not None and limit is not None:
         # A value below 0 has a bar, too, and begins a little below the lower of both.
@@ -727,7 +727,7 @@ def _choice(run: Decided) -> Iterator[document.Block]:
         ("rank", "configuration", score, "minus the best", ""),
         [_ranked_cells(row, tie_group) for row in ranked[:MOST_RANKED]],
     )
-    baseline = document.known(run.run["test_baseline"])
+    baseline = document.score_text(run.run["test_baseline"])
     yield document.Paragraph(
         f"{numbers.tied(tie_group)} {evaluation.where}. Differences are paired on the "
         "same rows; their intervals hold for all configurations together. The baseline "

@@ -150,7 +150,7 @@ def score_of(row: Row, set_name: str) -> Score | None:
     return Score(
         metric=row["metric"] or "",
         interval=numbers.interval_from(estimate, low, high),
-        baseline=document.known(row.get(f"{set_name}_baseline")),
+        baseline=document.score_text(row.get(f"{set_name}_baseline")),
     )
 
 

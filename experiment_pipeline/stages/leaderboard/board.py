@@ -153,7 +153,7 @@ class Leaderboard:
         return self.ensemble if self.chosen == ENSEMBLE else None
 
     @property
-    def single(self) -> str:
+    def single_key(self) -> str:
         """Key of the choice; if that is the ensemble, the key of the best single
         configuration.
         """

@@ -19,8 +19,8 @@ from experiment_pipeline.reporting.document import (
     TableBlock,
     cell_text,
     facts,
-    known,
     render_html,
+    score_text,
 )
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Rows
@@ -308,7 +308,7 @@ def _cells(
     """Column → cell."""
     board = shown.board
     size = row["model_bytes"]
-    score: Cell = known(row["test_score"], "")
+    score: Cell = score_text(row["test_score"], "")
     if pictures.is_ranked(row):
         interval = numbers.interval_from(row["test_score"], row["low"], row["high"])
         score = charts.on_line(interval, axis, board.baseline)
@@ -330,7 +330,7 @@ def _cells(
         column = f"{name} (set)" if name in cells else name
         cells[column] = numbers.setting(settings[name]) if name in settings else ""
     return cells | {
-        "overfit gap": known(row["overfit_gap"], ""),
+        "overfit gap": score_text(row["overfit_gap"], ""),
         "over seeds": _over_seeds(row),
         "status": row["status"],
         "note": _note(shown, row),

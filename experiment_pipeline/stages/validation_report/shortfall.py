@@ -376,12 +376,12 @@ def _fit(
     each as 1/rows.
     """
     metric = spec.metric
-    row = board.rows[board.rows["key"] == board.single].iloc[0]
+    row = board.rows[board.rows["key"] == board.single_key].iloc[0]
     train = float(row["train_score"])
     gap = float(row["overfit_gap"])
     width = (board.score.high - board.score.low) * math.sqrt(1 + 1 / train_rows)
     model = "the best model alone"
-    if board.single == board.chosen:
+    if board.single_key == board.chosen:
         model = "the chosen model"
     if gap > width:
         yield Reason(
@@ -559,7 +559,7 @@ def _searches(spec: ExperimentSpec, board: Leaderboard, why: set[str]) -> list[S
     """What to add to the search, given the codes of the reasons."""
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31
     by_key = {declared.key: declared for declared in configurations(spec)}
-    chosen = by_key[board.single]
+    chosen = by_key[board.single_key]
     values = _around(spec, chosen, board.edges, _direction(why))
     searches = []
     # There is nothing to search around a choice without hyperparameters.
