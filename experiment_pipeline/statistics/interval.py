@@ -121,7 +121,8 @@ class Linearised:
     """A score and its linear approximation."""
 
     estimate: float  # the score; nan where it is undefined
-    influence: np.ndarray  # (n,) of mean zero; nan where the score is
+    # (n,) of mean zero, multiplied by the weights of the rows; nan where the score is
+    influence: np.ndarray
     # variance that the rows do not show: in a mean over classes, that of classes that
     # are all right or all wrong in this sample
     unseen: float = 0.0
