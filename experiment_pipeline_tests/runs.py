@@ -14,7 +14,8 @@ import pandas as pd
 
 from experiment_pipeline.drafting import inference
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_columns
-from experiment_pipeline.experiment.store import FileStore, Made, Store
+from experiment_pipeline.experiment.file_store import FileStore
+from experiment_pipeline.experiment.store import Made, Store
 from experiment_pipeline.intake.raw_table import content_digest
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec

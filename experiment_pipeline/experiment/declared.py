@@ -57,7 +57,6 @@ from experiment_pipeline.storage.masking import masked_yaml
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import asset_file, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.tracking import questions
 
 LOG = logging.getLogger("experiment_pipeline")
 # Settings that the draft takes into account; the others replace what it infers.
@@ -87,11 +86,17 @@ def declared_now(experiment: str) -> NamedColumns:
     except errors.InvalidExperiment as error:
         if error.culprit != experiment:  # its folder exists, but its YAML is wrong
             raise
+        # Not loaded by an exploration, which asks for no run.
+        from experiment_pipeline.tracking import questions
+
         return declared_by(questions.run_of(experiment))
 
 
 def declared_by(run: Row) -> NamedColumns:
     """Return the experiment as a run declared it; `run`: its row."""
+    # Not loaded by an exploration, which asks for no run.
+    from experiment_pipeline.tracking import questions
+
     name = run["experiment"]
     files = questions.files_of(run)
     if "defs.yaml" not in files:

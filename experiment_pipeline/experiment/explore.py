@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,8 +29,7 @@ from experiment_pipeline.drafting.files import schema_of
 from experiment_pipeline.experiment import declared
 from experiment_pipeline.experiment.context import Run, RunBudget
 from experiment_pipeline.experiment.flow import run_stages
-from experiment_pipeline.experiment.result import RunResult
-from experiment_pipeline.experiment.run import LOG, ProgressReporter, executed
+from experiment_pipeline.experiment.reporter import LOG, ProgressReporter
 from experiment_pipeline.experiment.settings import with_settings
 from experiment_pipeline.experiment.store import ExplorationStore
 from experiment_pipeline.intake.frames import table_or_place
@@ -60,6 +59,9 @@ from experiment_pipeline.storage.files import (
 from experiment_pipeline.storage.records import fingerprint_of, from_json, to_json
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import NamedColumns
+
+if TYPE_CHECKING:
+    from experiment_pipeline.experiment.result import RunResult
 
 # Columns of the leaderboard, beside the hyperparameters.
 _SHOWN = [
@@ -183,12 +185,16 @@ class Exploration:
                 best = earlier
         return best
 
-    def evaluate(self, *, trigger: Trigger = "notebook") -> RunResult:
+    def evaluate(self, *, trigger: Trigger = "notebook") -> "RunResult":
         """Evaluate the choice of the best exploration on the validation set; if all
         gates accept it, it is exported.
 
         The run is recorded, and reuses the trained models. Raises as `run`.
         """
+        # An exploration records nothing: until here it does not wait for the database's
+        # libraries.
+        from experiment_pipeline.experiment.run import executed
+
         best = self.best
         result = executed(
             best.named,

@@ -103,7 +103,6 @@ from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, day_columns
 from experiment_pipeline.table.schema import shared_schema
 from experiment_pipeline.table.table import some_rows
-from experiment_pipeline.tracking.database.archive import version_row
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 REPORT_PAGES = (
@@ -667,6 +666,9 @@ def exported_model(
     published = run.store.publish(spec, fingerprint, package, run.log.warning)
     if published is None:
         return {"exported_model": Outcome(facts={"configuration": configuration.key})}
+    # Not loaded by an exploration, which publishes nothing.
+    from experiment_pipeline.tracking.database.archive import version_row
+
     registry, version = published
     # The version is visible, so it is recorded before anything else can fail. Git, and
     # MLflow after it, may be away: the next run sends what they miss.

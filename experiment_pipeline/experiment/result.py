@@ -16,9 +16,9 @@ import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.experiment.context import Run
+from experiment_pipeline.experiment.file_store import FileStore
 from experiment_pipeline.experiment.flow import packaged_model
 from experiment_pipeline.experiment.in_memory import Silent
-from experiment_pipeline.experiment.store import FileStore
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import document
 from experiment_pipeline.reporting.run_record import RunFacts

@@ -11,39 +11,27 @@ All but `sensitivity` apply the gates and return a `RunResult`. An interrupted r
 its trained models.
 """
 
-import logging
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib import import_module
-from threading import Event, Thread
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich import get_console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-)
-from rich.table import Column
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment import declared
 from experiment_pipeline.experiment.context import Run, RunBudget
+from experiment_pipeline.experiment.file_store import FileStore
 from experiment_pipeline.experiment.flow import prepared_rows, run_stages
 from experiment_pipeline.experiment.in_memory import run_experiment
+from experiment_pipeline.experiment.reporter import LOG, ProgressReporter
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.settings import with_settings
-from experiment_pipeline.experiment.store import FileStore
 from experiment_pipeline.intake.frames import table_or_place
 from experiment_pipeline.prediction.champions import find_champions
 from experiment_pipeline.reporting import numbers
@@ -51,7 +39,6 @@ from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
-from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.budget import EXPORT_SECONDS
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import workers_of
@@ -64,9 +51,6 @@ from experiment_pipeline.table.table import some_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run
-
-LOG = logging.getLogger("experiment_pipeline")
-_SECONDS_BETWEEN_BARS = 0.5
 
 
 @with_settings
@@ -332,90 +316,6 @@ def _repeated(
         report.rows,
     )
     return replace(row, number=seed)
-
-
-@dataclass
-class ProgressReporter:
-    """A progress bar over the seconds of the run, else over stages and configurations.
-
-    In a terminal or in Jupyter, where it needs no widgets.
-    """
-
-    named: NamedColumns
-    progress: bool
-    budget: RunBudget = field(default_factory=RunBudget)
-    log: logging.Logger = LOG
-    _stage: str = "starting"
-    _trained: int = 0
-    _done: int = 0  # stages and configurations
-    _bar: Progress = field(init=False)
-    _task: TaskID = field(init=False)
-    _cell: Any = None  # the output of a notebook's cell that shows the bar
-
-    def __post_init__(self) -> None:
-        # A text that does not fit is wrapped, never cut off.
-        text = TextColumn("{task.description}", table_column=Column())
-        share = TaskProgressColumn("{task.percentage:.0f} %")
-        console = get_console()
-        quiet = not (self.progress and console.is_interactive)
-        bar = BarColumn(bar_width=20)
-        self._bar = Progress(bar, share, text, disable=quiet, transient=True)
-        total = len(STAGES) + len(configurations(self.named.spec))
-        self._task = self._bar.add_task("", total=self.budget.seconds or total)
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show the bar, where the console has room for one."""
-        in_notebook = self.progress and get_console().is_jupyter
-        if self._bar.disable and not in_notebook:
-            yield
-            return
-        ended = Event()
-        clock = Thread(target=self._keep_current, args=(ended,), daemon=True)
-        with self._bar:
-            self.show()
-            if in_notebook:
-                # rich itself would need ipywidgets here.
-                ipython = import_module("IPython.display")
-                self._cell = ipython.display(self._bar, display_id=True)
-            clock.start()
-            try:
-                yield
-            finally:
-                ended.set()
-                clock.join()
-                if self._cell is not None:
-                    self._cell.update({"text/plain": ""}, raw=True)
-
-    def _keep_current(self, ended: Event) -> None:
-        while not ended.wait(_SECONDS_BETWEEN_BARS):
-            self.show()
-
-    def show(self) -> None:
-        """Bring the bar up to date."""
-        words = self._stage
-        if self._trained:
-            words += f", {self._trained:,} done"
-        done: float = self._done
-        if self.budget.seconds is not None:
-            done = self.budget.spent()
-            words = f"{done:,.0f} of {self.budget.seconds:,.0f} s: {words}"
-        self._bar.update(self._task, completed=done, description=words)
-        if self._cell is not None:
-            self._cell.update(self._bar)
-
-    @contextmanager
-    def at_work(self, stage: str) -> Iterator[None]:
-        """Show the stage, then advance the bar."""
-        self._stage = STAGES[stage].doing
-        self._trained = 0
-        yield
-        self._done += 1
-
-    def concluded(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        """Advance the bar by configurations."""
-        self._trained += len(outcomes)
-        self._done += len(outcomes)
 
 
 def executed(

@@ -187,8 +187,8 @@ def _reported(
     """
     from experiment_pipeline.experiment.context import Run
     from experiment_pipeline.experiment.declared import with_schema
+    from experiment_pipeline.experiment.file_store import FileStore
     from experiment_pipeline.experiment.flow import carry_out
-    from experiment_pipeline.experiment.store import FileStore
 
     spec = named.spec
     store = FileStore(

@@ -13,6 +13,7 @@ from sklearn.linear_model import Lasso
 
 import experiment_pipeline as ep
 from experiment_pipeline.experiment import explore as explore_module
+from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment.result import RunResult
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
@@ -79,7 +80,7 @@ def test_a_change_of_features_keeps_the_rows_and_shows_the_difference():
     # The best of the chain is evaluated, not the last, where it is worse.
     assert worse.best is found
     result = RunResult(found.named, "", "", {}, None)
-    with patch.object(explore_module, "executed", return_value=result) as executed:
+    with patch.object(run_module, "executed", return_value=result) as executed:
         worse.evaluate()
     assert executed.call_args.args == (found.named,)
 

@@ -23,10 +23,12 @@ from experiment_pipeline.errors import (
     InvalidModel,
     NotAccepted,
 )
+from experiment_pipeline.experiment import reporter as reporter_module
 from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment.context import RunBudget
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.experiment.flow import analysis_fingerprint
+from experiment_pipeline.experiment.reporter import ProgressReporter
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.table.features import NamedColumns
@@ -72,12 +74,12 @@ def test_a_changed_preparation_function_is_analysed_anew(monkeypatch):
 def test_a_bar_shows_the_share_of_the_seconds_in_whole_words(monkeypatch):
     """Also in Jupyter without widgets, and in a narrow terminal."""
     console = Console(force_jupyter=True)
-    monkeypatch.setattr(run_module, "get_console", lambda: console)
+    monkeypatch.setattr(reporter_module, "get_console", lambda: console)
     notebook = Mock()
     monkeypatch.setitem(sys.modules, "IPython.display", notebook)
     named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
     budget = RunBudget(60, lambda: 30)
-    reporter = run_module.ProgressReporter(named, progress=True, budget=budget)
+    reporter = ProgressReporter(named, progress=True, budget=budget)
     with reporter.shown(), reporter.at_work("search"):
         reporter.concluded([("linear", Outcome({}))] * 1_200)
         reporter.show()
@@ -87,7 +89,7 @@ def test_a_bar_shows_the_share_of_the_seconds_in_whole_words(monkeypatch):
     assert "…" not in written.getvalue()
     words = "50 % 30 of 60 s: training models, 1,200 done"
     assert {*words.split()} <= {*written.getvalue().split()}
-    quiet = run_module.ProgressReporter(named, progress=False, budget=budget)
+    quiet = ProgressReporter(named, progress=False, budget=budget)
     with quiet.shown():
         assert notebook.display.call_count == 1
 
@@ -209,7 +211,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run_module.ProgressReporter, "concluded", interrupt)
+        patched.setattr(ProgressReporter, "concluded", interrupt)
         # What is written at the end is concluded in this thread, as Ctrl-C arrives here.
         patched.setattr(recording, "SECONDS_BETWEEN_WRITES", 1_000.0)
         with pytest.raises(KeyboardInterrupt, match="the same call continues") as ended:

@@ -17,7 +17,7 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 
 from experiment_pipeline.experiment.context import Run
-from experiment_pipeline.experiment.store import FileStore
+from experiment_pipeline.experiment.file_store import FileStore
 from experiment_pipeline.orchestration import executor
 from experiment_pipeline.orchestration.instance import (
     ProcessAwareRunLauncher,

@@ -14,7 +14,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import experiment_pipeline as ep
-from experiment_pipeline.experiment.run import LOG, ProgressReporter
+from experiment_pipeline.experiment.reporter import LOG, ProgressReporter
 from experiment_pipeline.reporting.run_record import FileRow, ReportRow
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import location, write_bytes

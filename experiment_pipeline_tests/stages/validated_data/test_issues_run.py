@@ -7,7 +7,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from experiment_pipeline.experiment.store import FileStore
+from experiment_pipeline.experiment.file_store import FileStore
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import location, read_bytes
