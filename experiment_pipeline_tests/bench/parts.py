@@ -17,6 +17,7 @@ from experiment_pipeline_tests.bench import (
     large,
     next_machine,
     orchestration,
+    panels,
     past_memory,
     refits,
     searches,
@@ -84,6 +85,10 @@ _SPLIT_PROMISES = """\
 Eight tables with time or groups that packages ship (3,000 rows at the most), seven configurations each: linear, three
 forests, three of LightGBM. Scores are of the best by the declared test rows. A random split predicts the same test
 rows; validation rows are the latest, or of groups not seen. Kendall's τ compares the orders of the configurations."""
+_PANELS = """\
+Four panels that packages ship, without their last quarter of times; linear model and LightGBM. What each split promises
+on its validation set, with the interval, and what the same model, fitted on train and test rows, reaches in that last
+quarter: on all rows, on those of groups that it was not fitted on (new), or of those that it was (known)."""
 _DISK = "Files after 60 unchanged reruns of the flights."
 
 
@@ -103,6 +108,12 @@ PARTS: Mapping[str, Part] = {
         lambda _: split_promises.measurements(),
         _SPLIT_PROMISES,
         split_promises.COLUMNS,
+    ),
+    "panels": Part(
+        "What each split promises, and what the future gives",
+        lambda _: panels.measurements(),
+        _PANELS,
+        panels.COLUMNS,
     ),
     "dagster": Part(
         "Inside Dagster",

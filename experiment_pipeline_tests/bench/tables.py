@@ -41,6 +41,7 @@ def _listed(key: str) -> tuple[Table, ...]:
 
 
 TABLES, TIME_AND_GROUPS = _listed("compared"), _listed("time_and_groups")
+PANELS = _listed("panels")
 # Under a split by time each seed ends so much of the rows earlier, up to four times.
 _EARLIER, _ENDS = 0.1, 5
 
