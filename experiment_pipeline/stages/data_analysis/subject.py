@@ -4,6 +4,7 @@ Only `target` and `visible_target` read the target, and only outside of the vali
 set.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,12 +25,14 @@ from experiment_pipeline.stages.data_analysis.facts import (
 from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.dictionary import NO_DICTIONARY, Dictionary
 from experiment_pipeline.table.features import encode_target, find_classes
-from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
 
 # With fewer possible combinations than this many times the rows, equal rows happen by
 # chance.
 ROOM = 10
+_YEAR = re.compile("year|yr|jahr", re.IGNORECASE)
+_FIRST_YEAR, _LAST_YEAR = 1500, 2200
 # Models take memory and time per class.
 MOST_CLASSES = 200
 # The square of a smaller spread of a target is 0 in float64.
@@ -116,6 +119,12 @@ class Subject:
         """The datetime columns of the table."""
         columns = self.frame.items()
         return [str(name) for name, cells in columns if kind_of(cells) == "datetime"]
+
+    @property
+    def years(self) -> list[str]:
+        """The columns named year that hold years."""
+        names = [name for name in map(str, self.frame.columns) if _YEAR.fullmatch(name)]
+        return [name for name in names if _holds_years(self.frame[name])]
 
     @property
     def ordering_columns(self) -> list[str]:
@@ -304,6 +313,14 @@ def _problem_of_number(facts: Facts) -> str | None:
     if not facts.highest.value - facts.lowest.value > SMALLEST_SPREAD:
         return "the target varies by less than models can calculate"
     return None
+
+
+def _holds_years(column: pd.Series) -> bool:
+    if kind_of(column) not in QUANTITIES:
+        return False
+    known = numbers_of(column.dropna())
+    is_year = (known >= _FIRST_YEAR) & (known <= _LAST_YEAR) & (known % 1 == 0)
+    return bool(is_year.any() and is_year.all())
 
 
 def _folds_in_time(times: pd.Series, folds: int) -> Iterator[skill.Fold]:

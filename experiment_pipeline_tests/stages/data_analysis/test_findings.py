@@ -25,6 +25,7 @@ RNG = np.random.default_rng(3)
 ROW = np.arange(ROWS)
 SOME = ROW % 10 == 0
 DAY = pd.date_range("2024-01-01", periods=ROWS)
+YEARS = 1961 + ROW * 60 // ROWS
 LATE = ROW > ROWS / 2
 POSITIVE = (PLAIN["y"] == "yes").to_numpy()
 SPARSE = np.where(ROW % 4 == 0, 1.5, np.nan)
@@ -68,6 +69,9 @@ def by_shop(y: pd.Series, prior: float = 0) -> Any:
 PATIENT, ILL = RNG.integers(0, 80, ROWS), RNG.random(80) < 0.5
 NAMED = patients(
     who=[f"person {n}" for n in PATIENT], born=1930 + PATIENT, size=PATIENT * 0.7
+)
+CODED = NAMED.drop(columns=["patient_id", "who"]).assign(
+    code=PATIENT, born=1930 + PATIENT * 37 % 60, size=PATIENT * 17 % 80 * 0.7
 )
 SHOP = RNG.integers(0, 60, ROWS)
 SHOPS = SHOP.astype(str)
@@ -377,6 +381,7 @@ FOUND = {
             spec={"exclude": {"patient_id": "names a person"}},
         ),
         Hit("who fixes born", NAMED.drop(columns="patient_id"), columns="who"),
+        Hit("a code fixes others", CODED, columns="code"),
     ],
     "drift_over_time": [
         drifts("a number", "n", table(n=PAID + 3 * LATE)),
@@ -386,6 +391,7 @@ FOUND = {
     ],
     "random_split_over_time": [
         Hit("known at each time, not ahead", table(day=DAY, n=ROW, y=WAVES)),
+        Hit("by year", table(year=YEARS, n=ROW, y=WAVES), evidence="rows by year"),
     ],
     "missing_values": [
         Hit("most values", table(a=SPARSE, b=None), "note", "b, a", number=1)
@@ -551,8 +557,14 @@ def innocent(
             "numbers and small categories",
             age=RNG.integers(20, 80, ROWS),
         ),
+        innocent(
+            "repeated_entities",
+            "numbers that are computed from each other",
+            NAMED.drop(columns=["patient_id", "who"]).assign(code=PATIENT),
+        ),
         innocent("drift_over_time", "a time, and nothing changes", day=DAY),
         innocent("random_split_over_time", "a time that tells nothing", day=DAY),
+        innocent("random_split_over_time", "years that tell nothing", year=YEARS),
         innocent(
             "related_rows",
             "names that seldom repeat",
@@ -661,6 +673,11 @@ ELSEWHERE = {
         NUMERIC,
         REGRESSION,
         ["too_few_rows_per_class", "class_imbalance", "too_many_classes"],
+    ),
+    "numbers that are no years": (
+        table(year=ROW, n=ROW, y=WAVES),
+        {},
+        ["random_split_over_time"],
     ),
     "nothing asked": (
         PLAIN,

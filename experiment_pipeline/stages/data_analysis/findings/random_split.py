@@ -434,10 +434,10 @@ class RandomSplitOverTime(TargetRule):
         split = subject.spec.split.by
         if split != "random":
             return self.not_applicable(f"Nothing to compare: the split is by {split}.")
-        times = subject.times[: self._most_times]
+        times = [*subject.times, *subject.years][: self._most_times]
         compared = [fits for time in times if (fits := fits_over_time(subject, time))]
         if not compared:
-            reason = "No datetime column, or too few rows or moments."
+            reason = "No column of dates or years, or too few rows or moments."
             return self.not_applicable(reason)
         worst = max(compared, key=lambda fits: (fits.lost, fits.column))
         limit = self.limit(subject)

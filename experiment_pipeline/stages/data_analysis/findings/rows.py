@@ -161,6 +161,7 @@ class RepeatedEntities(TargetRule):
     )
     _fewest_entities, _fewest_fixed = 20, 2
     _rows_for_fixed, _columns_for_fixed = 20_000, 100
+    _in_order = 0.9  # Spearman's correlation
 
     def examine(self, subject: Subject) -> Finding:
         split = subject.spec.split
@@ -201,7 +202,7 @@ class RepeatedEntities(TargetRule):
         likeness = {}
         for name in subject.frame.columns:
             by_role = name in {spec.target, getattr(spec.split, "column", None)}
-            if by_role or not self._repeats(name, subject.frame[name]):
+            if by_role or not self._repeats(subject.frame[name]):
                 continue
             codes = pd.factorize(subject.frame[name].iloc[target.rows])[0]
             present = codes >= 0
@@ -213,12 +214,12 @@ class RepeatedEntities(TargetRule):
                 likeness[name] = alike
         return likeness
 
-    def _repeats(self, name: str, column: pd.Series) -> bool:
-        """Whether a text or whole id has 20 or more values of two or more rows each."""
+    def _repeats(self, column: pd.Series) -> bool:
+        """Whether a text or whole number has 20 or more values of two or more rows."""
         kind = kind_of(column)
         if kind in NUMERIC:
             present = column.dropna().to_numpy(dtype=np.float64)
-            if not is_named_like_an_id(name) or np.any(present != np.trunc(present)):
+            if np.any(present != np.trunc(present)):
                 return False
         elif kind not in TEXTS:
             return False
@@ -226,17 +227,29 @@ class RepeatedEntities(TargetRule):
         return self._fewest_entities <= entities <= column.notna().sum() / 2
 
     def _fixes_others(self, subject: Subject, name: str) -> bool:
-        """Whether two or more other features that vary have one value per entity."""
+        """Whether two or more other features that vary have one value per entity.
+
+        Not those that rise or fall with a number: they may be computed from it.
+        """
         rows = subject.sample(np.arange(len(subject.frame)), self._rows_for_fixed)
         sample = subject.frame.iloc[rows]
         entities = pd.factorize(sample[name], use_na_sentinel=False)[0]
         fixed = 0
         for feature in subject.features[: self._columns_for_fixed]:
             values = pd.factorize(sample[feature])[0]
-            if feature != name and values.max(initial=0) >= 2:
-                pairs = pd.DataFrame({"entity": entities, "value": values})
-                fixed += len(pairs.drop_duplicates()) == entities.max() + 1
+            if feature == name or values.max(initial=0) < 2:
+                continue
+            pairs = pd.DataFrame({"entity": entities, "value": values})
+            if len(pairs.drop_duplicates()) == entities.max() + 1:
+                fixed += not self._rise_together(sample[[name, feature]])
         return fixed >= self._fewest_fixed
+
+    def _rise_together(self, columns: pd.DataFrame) -> bool:
+        """Whether one of two numbers rises or falls with the other."""
+        if any(kind_of(column) not in NUMERIC for _, column in columns.items()):
+            return False
+        ranks = columns.drop_duplicates().astype("float64").rank()
+        return abs(ranks.iloc[:, 0].corr(ranks.iloc[:, 1])) >= self._in_order
 
 
 def _intraclass_correlation(groups: np.ndarray, y: np.ndarray) -> float:
