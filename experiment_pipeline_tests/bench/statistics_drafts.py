@@ -12,6 +12,7 @@ from numpy.random import Generator
 
 from experiment_pipeline.experiment.in_memory import declare
 from experiment_pipeline_tests.bench.simulations import anew
+from experiment_pipeline_tests.bench.statistics_coverage import luck_of
 
 ROWS = 4_000
 SETTINGS = {"search": [{"algorithm": "linear"}]}
@@ -123,3 +124,30 @@ def drafted(generator: Generator, *, world: str, target: str, by: str) -> bool:
     frame["y"] = TARGETS[target](signal, generator)
     frame = frame.sample(frac=1, random_state=0).reset_index(drop=True)
     return declare("drafted", frame, "y", SETTINGS)[1].split.by == by
+
+
+@anew
+def chosen(
+    generator: Generator, *, target: str, customers: float, days: float
+) -> dict[str, bool]:
+    """Which split the draft of customers with dates takes.
+
+    They stay for 60 days; their levels and the wandering one of the days are so many
+    times as large as the noise.
+    """
+    number = ROWS // 8
+    customer = generator.integers(0, number, ROWS)
+    day = generator.integers(0, 365 - 60, number)[customer] + generator.integers(
+        0, 60, ROWS
+    )
+    frame = _dated(_features(generator), day).assign(customer_id=customer + 1_000)
+    levels = customers * generator.normal(size=number)[customer]
+    levels = levels + days * luck_of(generator, 365, 0.98)[day]
+    frame["y"] = TARGETS[target](_signal(frame) + levels, generator)
+    split = declare("drafted", frame, "y", SETTINGS)[1].split
+    return {
+        "random": split.by == "random",
+        "by time": split.by == "time" and split.group is None,
+        "by customer": split.by == "group",
+        "new customers in the future": split.by == "time" and split.group is not None,
+    }
