@@ -276,6 +276,14 @@ FOUND = {
             spec=MULTICLASS,
         ),
         Hit(
+            "8 expected where targets are not read",
+            rare(*range(0, 200, 10), *range(6, 126, 10)),
+            evidence="'rare' is expected to have about 8 rows in the validation set",
+            number=8,
+            after="condition",
+            spec=MULTICLASS,
+        ),
+        Hit(
             "3 rows",
             rare(0, 10, 20),
             evidence="'rare' (3",

@@ -265,9 +265,12 @@ class TooFewRowsPerClass(TargetRule):
         fewest = float(rows[rarest, place])
         where = ("train", "test", "validation")[place]
         name = numbers.shown((target.classes or ())[rarest])
+        count = f"has {numbers.counted(int(fewest), 'row')}"
+        if where == "validation":  # whose targets are not read
+            count = f"is expected to have about {fewest:.2g} rows"
         evidence = (
-            f"Class {name!r} has {fewest:.3g} row{'s' * (fewest != 1)} in the {where} "
-            f"set, the fewest of {len(rows)} classes in three sets."
+            f"Class {name!r} {count} in the {where} set, the fewest of {len(rows)} "
+            "classes in three sets."
         )
         if target.set_aside:
             words = [
