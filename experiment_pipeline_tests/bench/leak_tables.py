@@ -167,6 +167,27 @@ def panel(seed: int, target: str, counties: int = 90, years: int = 7) -> Problem
     return Problem(frame.assign(y=targets[target]), task)
 
 
+def heavy_tailed(seed: int, target: str, rows: int = 1_000) -> Problem:
+    """A number, often of few very large values, and a hint at it."""
+    rng = np.random.default_rng([seed, 15])
+    distributions = {
+        "normal": rng.normal,
+        "Pareto (2.5)": lambda size: 1 + rng.pareto(2.5, size),
+        "t (2)": lambda size: rng.standard_t(2, size),
+        "lognormal": lambda size: rng.lognormal(0, 1.5, size),
+        "claims": lambda size: rng.lognormal(5, 1.5, size) * (rng.random(size) < 0.3),
+    }
+    y = distributions[target](size=rows)
+    frame = pd.DataFrame(
+        {
+            "hint": np.sign(y) * np.log1p(np.abs(y)) + rng.normal(size=rows),
+            "kind": rng.choice(["a", "b", "c"], rows),
+            "y": y,
+        }
+    )
+    return Problem(frame, "regression")
+
+
 def prices(seed: int) -> Problem:
     """What 3,000 flats cost: a skewed number, random split."""
     rng, frame, shop = _honest(seed)

@@ -10,10 +10,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from numpy.random import Generator
+from scipy.stats import norm
 
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.stages.data_analysis.findings.arithmetic import exact_pair
+from experiment_pipeline.stages.data_analysis.findings.leaks import LeakSuspect
 from experiment_pipeline.stages.data_analysis.findings.one_class import classes_revealed
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.features import feature_columns
@@ -28,6 +30,7 @@ from experiment_pipeline_tests.bench.leak_tables import (
     binary,
     by_group,
     by_time,
+    heavy_tailed,
     jittered,
     many_classes,
     multiclass,
@@ -149,9 +152,72 @@ def clean_panel(tables: int, seed: int, *, target: str) -> list[bool]:
     return accused
 
 
+def recoded(tables: int, seed: int, *, classes: int, codes: str) -> list[bool]:
+    """Return when a number that codes each class stops a run: its place in the
+    alphabet, any other one, or any of three for each class.
+    """
+    stops = []
+    for draw in range(tables):
+        rng = np.random.default_rng([seed + draw, 13])
+        problem = many_classes(seed + draw, classes, rows=1_500)
+        places = pd.factorize(problem.frame["y"], sort=True)[0]
+        stops.append(_blocks(problem, CODES[codes](places, rng)))
+    return stops
+
+
+def rescaled(tables: int, seed: int, *, target: str, scale: str) -> list[bool]:
+    """Return when a target of few large numbers on another scale stops a run."""
+    stops = []
+    for draw in range(tables):
+        problem = heavy_tailed(seed + draw, target)
+        stops.append(_blocks(problem, SCALES[scale](problem.frame["y"])))
+    return stops
+
+
+def _blocks(problem: Problem, column: object) -> bool:
+    leaking = replace(problem, frame=problem.frame.assign(**{LEAK: column}))
+    return bool(_suspects(leaking)["blocks"][LEAK])
+
+
+def honest_of_number(
+    tables: int, seed: int, *, target: str, column: str
+) -> dict[str, list[bool]]:
+    """Return when an honest column is called a leak of a number, and when it stops a
+    run.
+    """
+    suspects = []
+    for draw in range(tables):
+        rng = np.random.default_rng([seed + draw, 14])
+        problem = heavy_tailed(seed + draw, target)
+        honest = HONEST_OF_NUMBERS[column](_normal_scores(problem.frame["y"]), rng)
+        frame = problem.frame.assign(honest=honest)
+        suspects.append(_suspects(replace(problem, frame=frame)).loc["honest"])
+    return pd.DataFrame(suspects).to_dict("list")
+
+
+def honest_of_classes(tables: int, seed: int, *, classes: int) -> dict[str, list[bool]]:
+    """Return which honest columns are called a leak of one of several classes, and
+    which stop a run.
+    """
+    suspects = [
+        _suspects(many_classes(seed + draw, classes, rows=1_500))
+        for draw in range(tables)
+    ]
+    return pd.concat(suspects).to_dict("list")
+
+
+def _suspects(problem: Problem) -> pd.DataFrame:
+    """Feature → whether it is `accused` as a leak suspect, and whether that `blocks`."""
+    finding = LeakSuspect().examine(subject_of(problem))
+    features = problem.frame.columns.drop(problem.target)
+    named = features.isin(finding.columns if finding.outcome == "found" else [])
+    blocks = named & (finding.severity == "blocks")
+    return pd.DataFrame({"accused": named, "blocks": blocks}, index=features)
+
+
 def honest_predictor(tables: int, seed: int, *, column: str) -> list[bool]:
-    """Return when a strong honest column is said to reveal a class for certain, which
-    blocks: so many draws for 1,500 rows and classes of 10, 50 and 88 % of them.
+    """Return when a strong honest column stops a run: so many draws for 1,500 rows and
+    classes of 10, 50 and 88 % of them.
     """
     return [
         _is_blocked(HONEST_PREDICTORS[column], share, seed + draw)
@@ -169,10 +235,7 @@ def _is_blocked(
     y = np.where(odds >= np.quantile(odds, 1 - share), "yes", "no")
     other = rng.normal(size=len(x))
     problem = Problem(pd.DataFrame({"x": x, "other": other, "y": y}), "binary")
-    subject = subject_of(problem)
-    strong = {a.column for a in subject.associations if a.skill >= 0.9}
-    revealed = classes_revealed(subject, strong)
-    return "x" in revealed and revealed["x"].is_certain
+    return bool(_suspects(problem)["blocks"]["x"])
 
 
 def _revealing(plant: Column, share: float, seed: int) -> Subject:
@@ -414,6 +477,38 @@ HONEST_PREDICTORS: dict[str, Callable[[Generator, int], np.ndarray]] = {
         2 * np.log1p(rng.gamma(2, 20, rows).round()) * (rng.random(rows) < 0.4)
     ),
 }
+# Places of classes (n,) and a generator → numbers that code them.
+CODES: dict[str, Callable[[np.ndarray, Generator], np.ndarray]] = {
+    "in order": lambda places, rng: places,
+    "in any order": lambda places, rng: rng.permutation(2 * places.max())[places],
+    "three for each": lambda places, rng: rng.permutation(3 * places.max() + 3)[
+        3 * places + rng.integers(0, 3, len(places))
+    ],
+}
+# A target → the same on another scale.
+SCALES: dict[str, Callable[[pd.Series], pd.Series]] = {
+    "exponential": lambda y: np.exp(y / y.std()),
+    "negative logarithm": lambda y: -np.log(y - y.min() + 0.1),
+    "rank": lambda y: y.rank(),
+    "value, rounded to 1 %": lambda y: np.sign(y) * np.exp(np.log(y.abs()).round(2)),
+}
+# Places of a target as normal scores, and a generator → a column that is known in time.
+HONEST_OF_NUMBERS: dict[str, Callable[[pd.Series, Generator], object]] = {
+    "a number of R² .98": lambda z, rng: z + 0.14 * rng.normal(size=len(z)),
+    "ordered categories": lambda z, rng: np.digitize(
+        z + 0.4 * rng.normal(size=len(z)), [-1.5, -0.7, 0, 0.7, 1.5]
+    ),
+    "a count": lambda z, rng: rng.poisson(np.exp(2 + 0.4 * z)),
+    "whole years": lambda z, rng: (40 + 9 * z + 6 * rng.normal(size=len(z))).round(),
+    "a rare flag": lambda z, rng: z + 0.2 * rng.normal(size=len(z)) > 2,
+}
+
+
+def _normal_scores(y: pd.Series) -> pd.Series:
+    places = (y.rank(method="first") - 0.5) / len(y)
+    return pd.Series(norm.ppf(places), y.index)
+
+
 # The column that leaks, and the tables that it is planted in.
 LEAKING: tuple[tuple[Column, tuple[Base, ...]], ...] = (
     # The target, as it is or not quite.

@@ -38,6 +38,8 @@ MOST_ROWS = 10_000
 MOST_CHARACTERS = 500
 _BINS = 32
 _LEAF = 5
+# A number of at most so many values per class may code the classes, in any order.
+CODES_OF_CLASS = 3
 # With fewer texts, each has enough rows for a bin of its own.
 _FEWEST_TEXTS = 50
 # Weight of the overall mean in a bin's mean, in rows.
@@ -124,12 +126,15 @@ class CrossFit:
         return tuple(sorted(measured, key=lambda a: (-a.skill, a.column)))
 
     def _ways_to_read(self, column: pd.Series) -> Iterator[tuple[str, Predict]]:
-        if kind_of(column) in NUMERIC:
-            for predict in self._number_models(numbers_of(column)):
+        is_number = kind_of(column) in NUMERIC
+        values = numbers_of(column) if is_number else as_text(column)
+        codes, distinct = pd.factorize(values)
+        if not is_number or len(distinct) <= CODES_OF_CLASS * self.classes:
+            yield "", self._means(lambda _: codes + 1)
+        if is_number:
+            for predict in self._number_models(values):
                 yield "", predict
             return
-        codes, distinct = pd.factorize(as_text(column))
-        yield "", self._means(lambda _: codes + 1)
         if len(distinct) < max(_FEWEST_TEXTS, len(codes) / 10):
             return
         # Code -1, a missing value, is the last place of an array per distinct text.

@@ -149,6 +149,9 @@ COUNTIES = table(
     births=BIRTHS + 5 * OWN.random(ROWS),
     area=OWN.permutation(ROWS)[COUNTY],
 )
+HEAVY = np.exp(3 * OWN.normal(size=ROWS))
+CLAIMS = np.where(ROW % 3 == 0, HEAVY, 0)
+GROWN = HEAVY.cumsum()
 DECADE = ROW // 16
 FEW_COUNTIES = table(
     y=np.where(OWN.permutation(ROWS)[DECADE] % 2 == 0, "urban", "rural"),
@@ -308,7 +311,30 @@ FOUND = {
         Hit("a copy with flips", table(x=PAID, copy=FLIPPED), columns="copy"),
         Hit("a rare class", table(y=ROW % 25 == 0, near=NEAR), "blocks", "near"),
         Hit("one of 12 classes", REVEALED, columns="note", spec=MULTICLASS),
+        Hit(
+            "40 classes as numbers",
+            table(y=[f"c{code:02}" for code in ROW % 40], code=ROW % 40 * 17 % 41),
+            "blocks",
+            "code",
+            spec=MULTICLASS,
+        ),
+        Hit(
+            "three numbers for each class",
+            table(y=ROW % 21 // 3, code=ROW % 21 * 8 % 23),
+            "blocks",
+            "code",
+            spec=MULTICLASS,
+        ),
         leaks("a function", leak=np.exp(TARGET.array)),
+        leaks("ranks of a heavy tail", leak=HEAVY.argsort().argsort(), y=HEAVY),
+        leaks("a falling scale", leak=1 / (1 + CLAIMS), y=CLAIMS),
+        Hit(
+            "a copy with errors on another scale",
+            numeric(y=HEAVY, leak=np.where(SOME, 1, np.log(HEAVY))),
+            columns="leak",
+            evidence="order",
+            spec=REGRESSION,
+        ),
         leaks("a sum", "a, b", "a + b equals", a=FEW, b=MANY, y=FEW + MANY),
         leaks("a product", "a, b", "a · b equals", a=FEW, b=MANY, y=FEW * MANY),
         Hit("ids", table(id=SORTED_IDS), "blocks", "id", "order of its texts"),
@@ -515,6 +541,24 @@ def innocent(
         innocent("leak_suspect", "counties without an id, year by year", COUNTIES),
         innocent("leak_suspect", "numbers that tell counties apart", FEW_COUNTIES),
         innocent("leak_suspect", "a number of counties", OF_COUNTIES, REGRESSION),
+        innocent(
+            "leak_suspect",
+            "whether there is any",
+            numeric(y=np.where(SOME, HEAVY, 0), any=SOME),
+            REGRESSION,
+        ),
+        innocent(
+            "leak_suspect",
+            "the target of every fourth row",
+            numeric(some=np.where(ROW % 4 == 0, TARGET, 0)),
+            REGRESSION,
+        ),
+        innocent(
+            "leak_suspect",
+            "all that grows with time",
+            numeric(y=GROWN, day=DAY, n=ROW),
+            {**REGRESSION, **BY_TIME},
+        ),
         innocent("made_of_target", "small steps of a rare class", SMALL_STEPS),
         innocent(
             "leak_suspect",

@@ -31,22 +31,20 @@ from experiment_pipeline.stages.data_analysis.findings.one_class import (
 )
 from experiment_pipeline.stages.data_analysis.findings.probe import NoProbe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import (
+    CODES_OF_CLASS,
     MOST_ROWS,
     NAMES,
     Association,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 
 _MOST_COMPARED = 5_000
-# Least share of the rows in which a number equals the target up to a linear relation.
-_FEWEST_EQUAL = 0.5
+# Least share of the target's order that a copy keeps, and steps that show it.
+_LEAST_IN_ORDER, _FEWEST_STEPS = 0.35, 60
 # Least share of each class that is recognised, beyond guessing: Youden's J for two
 # classes.
 _LEAST_RECOGNISED = 0.7
-_PAIRS, _ROUNDING = 500, 1e-6
-# A target with a more frequent value than this agrees with other columns by chance.
-_COMMONEST = 0.1
 _FEWEST_ROWS = 50
 # A number may tell apart what rows belong to: fewest values, fewest rows of each on
 # average, largest share of the rows with one.
@@ -103,13 +101,15 @@ def _on_new_values(subject: Subject, limit: float) -> list[Association]:
     A number that each county has in all its rows tells them apart; it does not leak.
     """
     rows = subject.sample(subject.target.rows, MOST_ROWS)
+    # Fewer are rather codes of the classes.
+    fewest = max(_FEWEST_VALUES, CODES_OF_CLASS * subject.target.n_classes + 1)
     associations = []
     for association in subject.associations:
         measured = association
         if association.skill >= limit and association.column in subject.numbers:
             column = subject.frame[[association.column]].iloc[rows]
             values = pd.factorize(column[association.column])[0]
-            if _may_tell_apart(values[values >= 0]):
+            if _may_tell_apart(values[values >= 0], fewest):
                 # A missing value is each row's own.
                 values = np.where(values < 0, -1 - np.arange(len(rows)), values)
                 (unseen,) = subject.cross_fit(rows, 2, values).associations(column)
@@ -118,11 +118,11 @@ def _on_new_values(subject: Subject, limit: float) -> list[Association]:
     return sorted(associations, key=lambda a: (-a.skill, a.column))
 
 
-def _may_tell_apart(values: np.ndarray) -> bool:
+def _may_tell_apart(values: np.ndarray, fewest: int) -> bool:
     """Whether codes (n,) may be of what several rows belong to."""
     rows_per_value = np.bincount(values)
     return bool(
-        _FEWEST_VALUES <= len(rows_per_value) <= len(values) / _ROWS_OF_A_VALUE
+        fewest <= len(rows_per_value) <= len(values) / _ROWS_OF_A_VALUE
         and rows_per_value.max() <= _LARGEST_VALUE * len(values)
     )
 
@@ -145,15 +145,15 @@ def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
     by_skill = _by_skill(subject, associations, limit)
     columns = by_skill.columns
     yield by_skill
-    copies = _near_copies(subject, columns)
+    equal = [a.column for a in associations if a.skill >= blocks]
+    copies = _near_copies(subject, equal)
     if copies:
         shares = {column: numbers.share(part) for column, part in copies.items()}
-        words = f"Equal to the target except for noise: {described(shares)}."
-        yield _Leak(list(copies), words)
+        words = f"Keeps the target's classes or order: {described(shares)}."
+        yield _Leak(list(copies), words, max(copies.values()))
     revealed = classes_revealed(subject, {*columns, *copies})
     if revealed:
         yield _revealing(revealed)
-    equal = [a.column for a in associations if a.skill >= blocks]
     combination = exact_combination(subject) or exact_pair(subject, {*equal, *copies})
     if combination is not None:
         yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)
@@ -166,21 +166,22 @@ def _revealing(revealed: Mapping[str, RevealedClass]) -> _Leak:
     return _Leak(list(revealed), words, skill=float(certain))
 
 
-def _near_copies(subject: Subject, suspects: Sequence[str]) -> dict[str, float]:
-    """Further features that equal the target in most rows → share that agrees."""
+def _near_copies(subject: Subject, equal: Sequence[str]) -> dict[str, float]:
+    """Features, but for equal ones, that are the target in most rows, by other names or
+    on another scale → share of it that they keep.
+    """
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     if len(rows) < _FEWEST_ROWS:
         return {}
     y = subject.target.of(rows)
-    table = subject.frame.iloc[rows]
-    unsuspected = [c for c in subject.features if c not in suspects]
+    features = [column for column in subject.features if column not in equal]
     if subject.spec.task == "regression":
-        return _copies_of_number(subject, table[unsuspected], y)
-    copies = _copies_of_class(table[unsuspected], y.astype(np.int64))
+        return _copies_of_number(subject, features, rows, y)
+    copies = _copies_of_class(subject.frame[features].iloc[rows], y.astype(np.int64))
     if not copies:
         return {}
     # Only those that predict better than all other features together.
-    probe = run_probe(subject, [*suspects, *copies])
+    probe = run_probe(subject, [*equal, *copies])
     if isinstance(probe, NoProbe):
         return copies
     return {column: share for column, share in copies.items() if probe.skill < share}
@@ -198,35 +199,37 @@ def _copies_of_class(table: pd.DataFrame, y: np.ndarray) -> dict[str, float]:
 
 
 def _copies_of_number(
-    subject: Subject, table: pd.DataFrame, y: np.ndarray
+    subject: Subject, features: Sequence[str], rows: np.ndarray, y: np.ndarray
 ) -> dict[str, float]:
-    if np.unique(y, return_counts=True)[1].max() > _COMMONEST * len(y):
+    order = subject.generator().permutation(len(y))
+    table = subject.frame.iloc[rows[order]]
+    y = y[order]
+    # What rises with time is in the order of all else that does.
+    if any(_in_order(table[c], y) >= _LEAST_IN_ORDER for c in subject.ordering_columns):
         return {}
-    shares = {
-        column: _share_on_a_line(numbers_of(table[column]), y, subject.generator())
-        for column in table.columns.intersection(list(subject.calculable), sort=False)
-    }
-    return {column: share for column, share in shares.items() if share >= _FEWEST_EQUAL}
+    numeric = [column for column in features if column in subject.numbers]
+    shares = {column: _in_order(table[column], y) for column in numeric}
+    return {c: share for c, share in shares.items() if share >= _LEAST_IN_ORDER}
 
 
-def _share_on_a_line(
-    x: np.ndarray, y: np.ndarray, generator: np.random.Generator
-) -> float:
-    """Share of the rows on the line through most; pairs of rows vote for its slope."""
-    finite = np.flatnonzero(np.isfinite(x))
-    if finite.size < _FEWEST_ROWS:
+def _in_order(column: pd.Series, y: np.ndarray) -> float:
+    """Share of the target's order (n,) that a column keeps, from 0 to 1; 0 also where
+    it has few values.
+
+    From each value to the next the target of one row rises or falls: a copy decides
+    which, but of a number of R² .98 the noise, larger than such a step. A few large
+    targets, which decide R², count no more than others.
+    """
+    places = pd.factorize(column, sort=True)[0]
+    rows = np.unique(places, return_index=True)[1]
+    steps = np.diff(y[rows[places[rows] >= 0]])
+    steps = np.sign(steps[steps != 0])
+    if len(steps) < _FEWEST_STEPS:
         return 0.0
-    first, second = generator.choice(finite, (2, _PAIRS))
-    apart = y[first] != y[second]
-    if not apart.any():
-        return 0.0
-    slopes = (x[first] - x[second])[apart] / (y[first] - y[second])[apart]
-    slope = float(np.median(slopes))
-    if slope == 0 or np.mean(np.isclose(slopes, slope, rtol=1e-3)) < _FEWEST_EQUAL**2:
-        return 0.0
-    offsets = x[finite] - slope * y[finite]
-    near = np.abs(offsets - np.median(offsets)) <= _ROUNDING * abs(slope) * np.std(y)
-    return float(near.sum() / len(x))
+    # Rows with one value, or none, are in no order.
+    ranks = pd.Series(y).rank()
+    within = ranks - ranks.groupby(places).transform("mean")
+    return float(abs(steps.mean()) * (1 - within.var() / ranks.var()))
 
 
 def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
