@@ -126,15 +126,16 @@ class CrossFit:
         return tuple(sorted(measured, key=lambda a: (-a.skill, a.column)))
 
     def _ways_to_read(self, column: pd.Series) -> Iterator[tuple[str, Predict]]:
-        is_number = kind_of(column) in NUMERIC
-        values = numbers_of(column) if is_number else as_text(column)
-        codes, distinct = pd.factorize(values)
-        if not is_number or len(distinct) <= CODES_OF_CLASS * self.classes:
-            yield "", self._means(lambda _: codes + 1)
-        if is_number:
+        if kind_of(column) in NUMERIC:
+            values = numbers_of(column)
+            places, known = pd.factorize(values)
+            if len(known) <= CODES_OF_CLASS * self.classes:
+                yield "", self._means(lambda _: places + 1)
             for predict in self._number_models(values):
                 yield "", predict
             return
+        codes, distinct = pd.factorize(as_text(column))
+        yield "", self._means(lambda _: codes + 1)
         if len(distinct) < max(_FEWEST_TEXTS, len(codes) / 10):
             return
         # Code -1, a missing value, is the last place of an array per distinct text.

@@ -559,6 +559,12 @@ def innocent(
             numeric(y=GROWN, day=DAY, n=ROW),
             {**REGRESSION, **BY_TIME},
         ),
+        innocent(
+            "leak_suspect",
+            "the time of each row, where the target mostly rises to the next",
+            numeric(y=ROW % 12 + UNIFORM, quarter=1970 + ROW / 4),
+            REGRESSION,
+        ),
         innocent("made_of_target", "small steps of a rare class", SMALL_STEPS),
         innocent(
             "leak_suspect",

@@ -42,6 +42,8 @@ from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 _MOST_COMPARED = 5_000
 # Least share of the target's order that a copy keeps, and steps that show it.
 _LEAST_IN_ORDER, _FEWEST_STEPS = 0.35, 60
+# Least correlation with the rows' numbers of what counts them: days with weekends off.
+_LEAST_EVEN = 0.9999
 # Least share of each class that is recognised, beyond guessing: Youden's J for two
 # classes.
 _LEAST_RECOGNISED = 0.7
@@ -209,7 +211,16 @@ def _copies_of_number(
         return {}
     numeric = [column for column in features if column in subject.numbers]
     shares = {column: _in_order(table[column], y) for column in numeric}
-    return {c: share for c, share in shares.items() if share >= _LEAST_IN_ORDER}
+    copies = {c: share for c, share in shares.items() if share >= _LEAST_IN_ORDER}
+    return {} if any(_counts_rows(table[column]) for column in copies) else copies
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    """Whether a number moves evenly along the rows as delivered, as a time does.
+
+    That the target moves along them says less: many a file is sorted by it.
+    """
+    return abs(column.corr(column.index.to_series())) >= _LEAST_EVEN
 
 
 def _in_order(column: pd.Series, y: np.ndarray) -> float:
