@@ -562,7 +562,13 @@ def innocent(
         innocent(
             "leak_suspect",
             "the time of each row, where the target mostly rises to the next",
-            numeric(y=ROW % 12 + UNIFORM, quarter=1970 + ROW / 4),
+            numeric(y=ROW + 14 * (ROW % 12) + UNIFORM, quarter=1970 + ROW / 4),
+            REGRESSION,
+        ),
+        innocent(
+            "leak_suspect",
+            "a target that rises and falls back along a number",
+            numeric(y=MIXED % 12 + UNIFORM, place=MIXED),
             REGRESSION,
         ),
         innocent("made_of_target", "small steps of a rare class", SMALL_STEPS),

@@ -42,6 +42,8 @@ from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 _MOST_COMPARED = 5_000
 # Least share of the target's order that a copy keeps, and steps that show it.
 _LEAST_IN_ORDER, _FEWEST_STEPS = 0.35, 60
+# Least rank correlation of a copy with the target.
+_LEAST_RISE = 0.9
 # Least correlation with the rows' numbers of what counts them: days with weekends off.
 _LEAST_EVEN = 0.9999
 # Least share of each class that is recognised, beyond guessing: Youden's J for two
@@ -237,8 +239,11 @@ def _in_order(column: pd.Series, y: np.ndarray) -> float:
     steps = np.sign(steps[steps != 0])
     if len(steps) < _FEWEST_STEPS:
         return 0.0
-    # Rows with one value, or none, are in no order.
     ranks = pd.Series(y).rank()
+    # A target that rises and falls back, again and again, mostly rises.
+    if not abs(ranks.corr(pd.Series(column.to_numpy()).rank())) >= _LEAST_RISE:
+        return 0.0
+    # Rows with one value, or none, are in no order.
     within = ranks - ranks.groupby(places).transform("mean")
     return float(abs(steps.mean()) * (1 - within.var() / ranks.var()))
 
