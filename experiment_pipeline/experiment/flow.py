@@ -117,10 +117,7 @@ Outcomes = Mapping[str, Outcome]  # asset → its outcome, in the order of repor
 
 def raw_data(run: Run) -> Outcomes:
     """Read the source; a wrong column name in the YAML ends the run here."""
-    facts = run_record.RunFacts(
-        declared=len(configurations(run.spec)), budget_seconds=run.budget.seconds
-    )
-    run.store.record([facts])
+    run.store.record([_limits_of_search(run)])
     if run.store.page:
         run.log.info(f"follow this run: {run.store.page}")
     for warning in secret_warnings(run.named):
@@ -135,6 +132,12 @@ def raw_data(run: Run) -> Outcomes:
         table = parse(delivered, source)
     run.named.check(list(table.frame.columns))
     return {"raw_data": raw_page.outcome(table, run.spec.shown_source, changed_at)}
+
+
+def _limits_of_search(run: Run) -> run_record.RunFacts:
+    return run_record.RunFacts(
+        declared=len(configurations(run.spec)), budget_seconds=run.budget.seconds
+    )
 
 
 def data_analysis(run: Run, raw_data: RawTable) -> Outcomes:
@@ -297,6 +300,7 @@ def split_sets(run: Run, validated_data: ValidatedRows) -> Outcomes:
 def search(run: Run, train_set: SetTable, test_set: SetTable) -> Outcomes:
     """Train every configuration that has no stored result yet."""
     spec = run.spec
+    run.store.record([_limits_of_search(run)])  # in Dagster it may be the first stage
     for note in search_notes(spec):
         run.log.info(note)
     if run.changed:

@@ -1,7 +1,8 @@
 """The whole experiment without Dagster: what `run_experiment` gives for a table."""
 
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,15 @@ import pytest
 
 from experiment_pipeline import run_experiment
 from experiment_pipeline.errors import ExperimentPipelineError, NotAccepted
-from experiment_pipeline.experiment.flow import FUNCTIONS
-from experiment_pipeline.experiment.in_memory import ExperimentRun
+from experiment_pipeline.experiment.context import Run
+from experiment_pipeline.experiment.flow import FUNCTIONS, search
+from experiment_pipeline.experiment.in_memory import ExperimentRun, Silent
+from experiment_pipeline.experiment.store import Store
+from experiment_pipeline.reporting.run_record import RecordRow, RunFacts
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.storage.persistence import to_bytes
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.table.made_rows import shuffled
 
@@ -161,6 +166,24 @@ def test_what_cannot_be_learnt_from_ends_the_run_before_it_trains(
     with pytest.raises(ExperimentPipelineError, match=said):
         run_clinic(table=change(table), models=models, **settings)
     assert not models.models
+
+
+class NotedStore(Store):
+    """A store in this process that notes what would be recorded."""
+
+    def record(self, rows: Iterable[RecordRow]) -> None:
+        self.noted = [*getattr(self, "noted", []), *rows]
+
+
+def test_a_search_that_begins_a_run_says_how_many_are_declared():
+    """In Dagster it may be the first stage of a run, whose page counts to that number."""
+    clinic = run_clinic(search=[{"algorithm": "linear"}])
+    store = NotedStore(clinic.spec)
+    named = NamedColumns(clinic.spec, clinic.schema_text)
+    run = Run(named, store, Silent(logging.getLogger("test")))
+    search(run, clinic.sets.train, clinic.sets.test)
+    facts = [row for row in store.noted if isinstance(row, RunFacts)]
+    assert facts[0].declared == 1
 
 
 def test_a_stage_takes_what_its_function_names():
