@@ -315,7 +315,7 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     if layout.entity is not None:
         shared, _ = shared_by_entities(influence, layout.entity, layout.cluster)
         if layout.consecutive:
-            shared -= _shared_nearby(influence, layout)
+            shared -= _shared_nearby(influence, layout, sums)
         variance, freedom = _with_entities(variance, freedom, shared, layout.entity)
     return Spread(
         estimate=linearised.estimate,
@@ -429,16 +429,15 @@ def _cosines(series: np.ndarray, most: int | None) -> tuple[int, float]:
     return k, float(factors[k - 1])
 
 
-def _shared_nearby(influence: np.ndarray, layout: Layout) -> float:
+def _shared_nearby(influence: np.ndarray, layout: Layout, by_day: np.ndarray) -> float:
     """The variance that cosines of consecutive clusters hold already of what rows of
-    one entity share across clusters (Thompson 2011).
+    one entity share across clusters (Thompson 2011); `by_day`: their sums (G,).
     """
     assert layout.entity is not None
-    days = int(layout.cluster.max()) + 1
+    days = len(by_day)
     cells, cell = np.unique(layout.entity * days + layout.cluster, return_inverse=True)
     sums = cluster_sums(influence, cell)
     entity, day = np.divmod(cells, days)
-    by_day = cluster_sums(influence, layout.cluster)
     k, factor = _cosines(by_day, _most_projections(days))
     shared = 0.0
     for frequency in range(1, k + 1):

@@ -207,14 +207,21 @@ def _copies_of_number(
 ) -> dict[str, float]:
     order = subject.generator().permutation(len(y))
     table = subject.frame.iloc[rows[order]]
-    y = y[order]
+    ranks = pd.Series(y[order]).rank()
     # What rises with time is in the order of all else that does.
-    if any(_in_order(table[c], y) >= _LEAST_IN_ORDER for c in subject.ordering_columns):
+    if _keeping_order(table[subject.ordering_columns], ranks):
         return {}
     numeric = [column for column in features if column in subject.numbers]
-    shares = {column: _in_order(table[column], y) for column in numeric}
-    copies = {c: share for c, share in shares.items() if share >= _LEAST_IN_ORDER}
+    copies = _keeping_order(table[numeric], ranks)
     return {} if any(_counts_rows(table[column]) for column in copies) else copies
+
+
+def _keeping_order(table: pd.DataFrame, ranks: pd.Series) -> dict[str, float]:
+    """Columns that keep the order of the target, its ranks (n,) → share that each
+    keeps.
+    """
+    shares = {str(name): _in_order(column, ranks) for name, column in table.items()}
+    return {name: share for name, share in shares.items() if share >= _LEAST_IN_ORDER}
 
 
 def _counts_rows(column: pd.Series) -> bool:
@@ -225,9 +232,9 @@ def _counts_rows(column: pd.Series) -> bool:
     return abs(column.corr(column.index.to_series())) >= _LEAST_EVEN
 
 
-def _in_order(column: pd.Series, y: np.ndarray) -> float:
-    """Share of the target's order (n,) that a column keeps, from 0 to 1; 0 also where
-    it has few values.
+def _in_order(column: pd.Series, ranks: pd.Series) -> float:
+    """Share of the target's order, its ranks (n,), that a column keeps, from 0 to 1; 0
+    also where it has few values.
 
     From each value to the next the target of one row rises or falls: a copy decides
     which, but of a number of R² .98 the noise, larger than such a step. A few large
@@ -235,11 +242,10 @@ def _in_order(column: pd.Series, y: np.ndarray) -> float:
     """
     places = pd.factorize(column, sort=True)[0]
     rows = np.unique(places, return_index=True)[1]
-    steps = np.diff(y[rows[places[rows] >= 0]])
+    steps = np.diff(ranks.to_numpy()[rows[places[rows] >= 0]])
     steps = np.sign(steps[steps != 0])
     if len(steps) < _FEWEST_STEPS:
         return 0.0
-    ranks = pd.Series(y).rank()
     # A target that rises and falls back, again and again, mostly rises.
     if not abs(ranks.corr(pd.Series(column.to_numpy()).rank())) >= _LEAST_RISE:
         return 0.0
