@@ -100,10 +100,20 @@ class Progress:
         ]
         if failures and len(failures) == len(conclusions):
             first = failures[0]
+            # That of scikit-learn's searches begins with an empty line.
+            reason = f"{first.error_type}: {first.reason.strip()}".partition("\n")[0]
+            if len(failures) == 1:
+                raise errors.TrainingError(
+                    f"configuration {first.key}",
+                    rule=f"it could not be trained: {reason}",
+                    fix="Correct the model or its hyperparameters, and start again; "
+                    "the log has the traceback. Models that were trained before are "
+                    "kept.",
+                )
             raise errors.TrainingError(
                 "the configurations",
                 rule=f"none of {len(failures):,} could be trained; the first, "
-                f"{first.key}, ended with {first.in_words}",
+                f"{first.key}, ended with {reason}",
                 fix="Fix the cause, or take its algorithm out of search.",
             )
 

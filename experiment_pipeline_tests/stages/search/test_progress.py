@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Event,
@@ -71,6 +72,21 @@ def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
     assert lines(progress, fitted("b", 0.5), 1.2) == [
         f"4 of 4 done, {best}, slowest fit 0.5 s"
     ]
+
+
+def test_an_error_names_the_configuration_that_failed_and_its_first_line(progress):
+    """Alone, as an added model is, by its key; of several the first, after their
+    number.
+    """
+    fits = replace(FAILURE, reason="\nAll the 5 fits failed.\nTraceback …")
+    lines(progress, Conclusion.failed("linear", fits, FULL))
+    alone = "configuration c: it could not be trained: ValueError: All the 5 fits fail"
+    with pytest.raises(TrainingError, match=rf"^{alone}ed\.\n  fix: Correct the model"):
+        list(progress.end())
+    lines(progress, Conclusion.failed("linear", replace(fits, key="d"), FULL))
+    first = "the first, c, ended with ValueError: All the 5 fits failed"
+    with pytest.raises(TrainingError, match=rf"none of 2 .*; {first}\.\n  fix"):
+        list(progress.end())
 
 
 def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
