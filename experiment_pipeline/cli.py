@@ -717,18 +717,32 @@ def guard(as_json: bool) -> None:
 @main.command()
 @click.argument("experiment")
 @click.option("--from", "list_", metavar="FILE", help="A CSV, or dbt's YAML.")
+@click.option(
+    "--asset",
+    metavar="KEY",
+    help="An asset of the Dagster project whose metadata describes the columns.",
+)
 @click.option("--write", is_flag=True, help="Add the draft to schema.yaml.")
 @as_json
-def dictionary(experiment: str, list_: str | None, write: bool, as_json: bool) -> None:
+def dictionary(
+    experiment: str, list_: str | None, asset: str | None, write: bool, as_json: bool
+) -> None:
     """Draft what EXPERIMENT's columns mean, and ask what only people know.
 
-    Units come from names, texts from the fields of a Parquet table or from a CSV. What
-    schema.yaml says already stays.
+    Units come from names, texts from the fields of a Parquet table, from a Dagster
+    asset or from a CSV. What schema.yaml says already stays.
     """
     from experiment_pipeline.experiment import dictionary as drafting
+    from experiment_pipeline.experiment.declared import experiment_folder
     from experiment_pipeline.spec.reading import to_yaml
 
-    drafted = drafting.draft_dictionary(experiment, list_)
+    upstream = None
+    if asset is not None:
+        from experiment_pipeline.orchestration.columns import columns_of_asset
+
+        sys.path.append("")  # as Dagster's commands do
+        upstream = columns_of_asset(asset, experiment_folder(experiment))
+    drafted = drafting.draft_dictionary(experiment, list_, upstream)
     if write and drafted.columns:
         drafting.write_dictionary(experiment, drafted)
     added = "added to" if write else "to add (--write) to"

@@ -125,11 +125,14 @@ class DraftedDictionary:
         return text
 
 
-def draft_dictionary(experiment: str, list_: str | None = None) -> DraftedDictionary:
-    """Draft what schema.yaml does not say yet; `list_`: a CSV that knows more.
+def draft_dictionary(
+    experiment: str, list_: str | None = None, upstream: pd.DataFrame | None = None
+) -> DraftedDictionary:
+    """Draft what schema.yaml does not say yet.
 
-    Raises InvalidSchema: there is no schema.yaml, or the list is wrong; and as
-    `named_columns` and `read_source`.
+    `list_`: a CSV that knows more. `upstream`: such a list of the asset that delivers
+    the table; what it says of other columns is skipped. Raises InvalidSchema: there is
+    no schema.yaml, or a list is wrong; and as `named_columns` and `read_source`.
     """
     named = named_columns(experiment_folder(experiment))
     if not named.schema_text:
@@ -139,11 +142,19 @@ def draft_dictionary(experiment: str, list_: str | None = None) -> DraftedDictio
     schema = read_schema(file)
     contents = read_source(named.spec.source)
     of_file = _of_parquet(contents[0][1])
-    of_list = {} if list_ is None else _of_list(list_, schema)
+    of_list = {} if list_ is None else _of_list(_read_list(list_), list_, schema)
+    of_asset: Said = {}
+    if upstream is not None:
+        delivered = upstream[upstream["column"].isin(schema.columns)]
+        # None of them: its names are written otherwise, which is an error.
+        relevant = upstream if delivered.empty else delivered
+        of_asset = _of_list(relevant, "the asset", schema)
     added: Said = {}
     said: Said = {}
     for name, column in schema.columns.items():
-        drafted = _unit(name, column) | of_file.get(name, {}) | of_list.get(name, {})
+        drafted = _unit(name, column)
+        for source in (of_file, of_asset, of_list):
+            drafted |= source.get(name, {})
         new = {key: drafted[key] for key in drafted if key not in column.said}
         if new and not column.regex:
             added[name] = new
@@ -258,13 +269,12 @@ def _of_dbt(path: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype("str").fillna("")
 
 
-def _of_list(path: str, schema: SchemaFile) -> Said:
-    """Return what a CSV file, or dbt's YAML, says: `column`, and keys as `unit`."""
+def _read_list(path: str) -> pd.DataFrame:
+    """Read a CSV file, or dbt's YAML, as texts: `column`, and keys as `unit`."""
     try:
         if path.endswith((".yml", ".yaml")):
-            table = _of_dbt(path)
-        else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            return _of_dbt(path)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InvalidSchema(path, f"cannot be read: {reason}", "name a CSV") from None
@@ -272,16 +282,21 @@ def _of_list(path: str, schema: SchemaFile) -> Said:
         keys = ", ".join(Meaning.model_fields)
         fix = f"head the names of columns `column`; beside it may be {keys}"
         raise InvalidSchema(path, f"its header is {listed(table)}", fix)
+    return table
+
+
+def _of_list(table: pd.DataFrame, place: str, schema: SchemaFile) -> Said:
+    """Return what a list from a place says of the columns of a schema."""
     said: Said = {}
     for name, row in table.set_index("column").iterrows():
         if name not in schema.columns:
             fix = f"correct the name; {did_you_mean(str(name), schema.columns)}"
-            raise InvalidSchema(path, f"schema.yaml has no column {name!r}", fix)
+            raise InvalidSchema(place, f"schema.yaml has no column {name!r}", fix)
         told = {str(key): text for key, text in row.items() if text}
         try:
             said[str(name)] = dict(Meaning.model_validate(told).said)
         except ValidationError as error:
             problems = explain(error, Meaning, told)
-            place = f"{path}, column {name}"
-            raise invalid(problems, lambda _, at=place: at, InvalidSchema) from None
+            where = f"{place}, column {name}"
+            raise invalid(problems, lambda _, at=where: at, InvalidSchema) from None
     return said

@@ -157,6 +157,20 @@ def test_a_wrong_list_is_named_with_the_fix(list_: str, message: str):
         draft_dictionary(".", "list.csv")
 
 
+def test_of_an_asset_the_columns_of_the_table_are_taken():
+    """The list and what stands there hold; where it has none of them, its names are
+    wrong.
+    """
+    said = {"column": ["sex", "refund", "loaded"], "description": ["A", "B", "C"]}
+    columns = draft_dictionary(".", "list.csv", pd.DataFrame(said)).columns
+    assert columns["sex"]["description"] == "Sex, as told: M or F"
+    columns = draft_dictionary(".", upstream=pd.DataFrame(said)).columns
+    assert [columns[name]["description"] for name in ("sex", "refund")] == ["A", "B"]
+    said["column"] = ["SEX", "REFUND", "LOADED"]
+    with pytest.raises(InvalidSchema, match="no column 'SEX'"):
+        draft_dictionary(".", upstream=pd.DataFrame(said))
+
+
 DBT = """\
 version: 2
 models:
