@@ -25,6 +25,7 @@ from experiment_pipeline_tests.bench import (
     statistics,
     whole_runs,
 )
+from experiment_pipeline_tests.bench.automl import honesty
 from experiment_pipeline_tests.bench.automl import page as automl
 from experiment_pipeline_tests.bench.sections import markdown
 
@@ -132,6 +133,7 @@ PARTS: Mapping[str, Part] = {
         "On a Dask cluster", lambda asked: cluster.measurements(asked.pairs), _CLUSTER
     ),
     "automl": Part("From table to model", automl.section),
+    "honesty": Part("Promised and got", honesty.section),
     "data": Part(
         "The stages before training",
         lambda _: data.measurements(1_000_000, 50),

@@ -25,7 +25,7 @@ from experiment_pipeline_tests.bench.automl.tools import (
     perform,
 )
 from experiment_pipeline_tests.bench.sections import markdown
-from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
+from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS, Table
 
 # A tool that takes up to so much of its seconds has kept them.
 KEPT = 1.05
@@ -35,15 +35,14 @@ _METRICS = {table.name: METRICS[table.metric] for table in (*TABLES, *TIME_AND_G
 
 def section(asked: argparse.Namespace) -> str:
     """Run what is not remembered, a budget after the other, and tell all of it."""
-    # Ended from outside, the bench ends the tool of the moment, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tables = TABLES if asked.tables == "compared" else TIME_AND_GROUPS
     named = [tool for tool in TOOLS if not asked.tools or tool.name in asked.tools]
     parts = [
         _INTRODUCTION,
-        f"Packages pinned: {', '.join(packages())}; all else the newest.",
+        f"Packages pinned: {', '.join(packages(TOOLS))}; all else the newest.",
     ]
     for seconds in asked.budget:
-        found = list(played(named, asked, seconds))
+        found = list(played(named, tables, asked.seeds, asked, seconds))
         parts += [
             f"### {seconds:g} seconds",
             told([tool.name for tool in named], found),
@@ -69,15 +68,20 @@ medians, in parts of the latter."""
 
 
 def played(
-    tools: Sequence[Tool], asked: argparse.Namespace, seconds: float
+    tools: Sequence[Tool],
+    tables: Sequence[Table],
+    seeds: int,
+    asked: argparse.Namespace,
+    seconds: float,
 ) -> Iterator[Done]:
     """Let every tool do every job, the first seed of all tables first.
 
     Which tool goes first alternates, so that a drift of the machine cancels.
     """
-    chosen = TABLES if asked.tables == "compared" else TIME_AND_GROUPS
-    for seed in range(asked.seeds):
-        for number, table in enumerate(chosen):
+    # Ended from outside, the bench ends the tool of the moment, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for seed in range(seeds):
+        for number, table in enumerate(tables):
             job = job_of(table, seed)
             first = (seed + number) % len(tools)
             for tool in [*tools, *tools][first : first + len(tools)]:

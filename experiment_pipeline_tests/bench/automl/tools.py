@@ -82,6 +82,8 @@ class Done:
     )  # of the loaded model, for 1,000 rows
     model_bytes: float = float("nan")  # of the stored model
     claimed: float = float("nan")  # the score that the tool itself expects
+    low: float = float("nan")  # bounds of that, where it tells them
+    high: float = float("nan")
     said: str = ""  # by the tool about itself
 
     @property
@@ -101,7 +103,7 @@ def remembered(folder: Path) -> dict[tuple[object, ...], Done]:
 
 def identity(tool: Tool) -> str:
     """Digest of what a tool is; comments in its script change nothing."""
-    found = hashlib.sha256(json.dumps(tool.arguments).encode())
+    found = hashlib.sha256(json.dumps([tool.arguments, CORES]).encode())
     for script in (tool.script, "contract.py"):
         code = ast.dump(ast.parse((RUNNERS / script).read_text()))
         found.update((_pins(script) + code).encode())
@@ -137,9 +139,9 @@ def perform(
     return done
 
 
-def packages() -> list[str]:
-    """The packages that the scripts pin, with their versions."""
-    scripts = sorted({tool.script for tool in TOOLS})
+def packages(tools: Sequence[Tool]) -> list[str]:
+    """The packages that the scripts of tools pin, with their versions."""
+    scripts = sorted({tool.script for tool in tools})
     found = (re.findall(r'"([^"]+==[^"]+)"', _pins(script)) for script in scripts)
     return sorted({one for names in found for one in names})
 
@@ -186,7 +188,7 @@ def _call(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_on_two_cores,  # noqa: PLW1509 - nothing else runs here
+        preexec_fn=_on_its_cores,  # noqa: PLW1509 - nothing else runs here
     ) as process:
         try:
             _, errors = process.communicate(timeout=factor * seconds + more)
@@ -199,7 +201,7 @@ def _call(
         raise RuntimeError(last[-1])
 
 
-def _on_two_cores() -> None:
+def _on_its_cores() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
 
 

@@ -6,6 +6,8 @@ and predicts.
 """
 
 import json
+import math
+import os
 import resource
 import sys
 import time
@@ -18,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-CORES = 2
+# Two, or the one that `taskset` has left.
+CORES = min(2, len(os.sched_getaffinity(0)))
 REPEATS = 3
 TARGET, GROUP = "__target__", "__group__"
 
@@ -83,6 +86,17 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a tool says of the model that it hands out."""
+
+    said: str  # about itself, in a few words
+    score: float  # that it expects on new rows, by train and test rows alone
+    # bounds of that score, where it tells them
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A stored model, loaded again."""
 
@@ -93,12 +107,11 @@ class Loaded:
 
 
 def run(
-    fit: Callable[[Job], tuple[str, float]],
+    fit: Callable[[Job], Claim],
     load: Callable[[Job], Loaded],
     libraries: Sequence[str],
 ) -> None:
-    """Fit and store, load, predict; write what that took, what `fit` has to say, and
-    what score it claims.
+    """Fit and store, load, predict; write what that took and what `fit` claims.
 
     `libraries` are imported before the clock starts: tools would import them while they
     fit.
@@ -107,7 +120,7 @@ def run(
         import_module(library)
     job = Job.read(Path(sys.argv[1]))
     started = time.monotonic()
-    said, claimed = fit(job)
+    claim = fit(job)
     ended = time.monotonic()
     cpu = sum(
         _cpu_seconds(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -125,8 +138,10 @@ def run(
         "classes": None
         if loaded.classes is None
         else [str(one) for one in loaded.classes],
-        "said": said,
-        "claimed": claimed,
+        "said": claim.said,
+        "claimed": claim.score,
+        "low": claim.low,
+        "high": claim.high,
     }
     (job.folder / "result.json").write_text(json.dumps(found))
 

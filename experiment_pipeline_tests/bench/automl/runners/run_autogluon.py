@@ -16,7 +16,7 @@ import sys
 
 import pandas as pd
 from autogluon.tabular import TabularPredictor
-from contract import CORES, TARGET, Job, Loaded, run
+from contract import CORES, TARGET, Claim, Job, Loaded, run
 
 METRICS = {
     "rmse": "root_mean_squared_error",
@@ -27,7 +27,7 @@ METRICS = {
 FOLDS = "__fold__"
 
 
-def fit(job: Job) -> tuple[str, float]:
+def fit(job: Job) -> Claim:
     preset = sys.argv[2]
     training = job.folder / "training"
     rows, tuning, groups = job.rows.assign(**{TARGET: job.y}), None, None
@@ -64,7 +64,7 @@ def fit(job: Job) -> tuple[str, float]:
     claimed = abs(float(board[predictor.model_best]))
     said = f"{predictor.model_best} of {len(board)} models"
     shutil.rmtree(training)
-    return said, claimed
+    return Claim(said, claimed)
 
 
 def load(job: Job) -> Loaded:

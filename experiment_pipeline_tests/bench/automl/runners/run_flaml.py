@@ -7,13 +7,13 @@
 import logging
 import pickle
 
-from contract import CORES, Job, Loaded, run
+from contract import CORES, Claim, Job, Loaded, run
 from flaml import AutoML
 
 METRICS = {"average_precision": "ap", "f1_macro": "macro_f1", "brier": "log_loss"}
 
 
-def fit(job: Job) -> tuple[str, float]:
+def fit(job: Job) -> Claim:
     logging.getLogger("flaml").setLevel(logging.ERROR)
     automl = AutoML()
     split = {} if job.groups is None else {"split_type": "group", "groups": job.groups}
@@ -33,7 +33,7 @@ def fit(job: Job) -> tuple[str, float]:
     job.model.write_bytes(pickle.dumps(automl))
     loss = automl.best_loss
     claimed = 1 - loss if job.said["greater_is_better"] else loss
-    return f"{automl.best_estimator}: {automl.best_config}", claimed
+    return Claim(f"{automl.best_estimator}: {automl.best_config}", claimed)
 
 
 def load(job: Job) -> Loaded:

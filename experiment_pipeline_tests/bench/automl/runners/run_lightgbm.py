@@ -19,7 +19,7 @@ from typing import Any
 import lightgbm as lgb
 import optuna
 import pandas as pd
-from contract import CORES, Job, Loaded, run
+from contract import CORES, Claim, Job, Loaded, run
 
 METRICS = {
     "roc_auc": "auc",
@@ -73,13 +73,13 @@ def _estimator(job: Job, **settings: Any) -> Any:
     return kind(verbosity=-1, random_state=job.said["seed"], **settings)
 
 
-def fit(job: Job) -> tuple[str, float]:
+def fit(job: Job) -> Claim:
     encoder = Encoder(job.rows)
     tuned, claimed = _tuned(job, encoder)
     settings = {"n_jobs": CORES, **tuned}
     model = _estimator(job, **settings).fit(encoder(job.rows), job.y)
     job.model.write_bytes(pickle.dumps((encoder, model)))
-    return str(settings), claimed
+    return Claim(str(settings), claimed)
 
 
 def _tuned(job: Job, encoder: Encoder) -> tuple[dict[str, Any], float]:

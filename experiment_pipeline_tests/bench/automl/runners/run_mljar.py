@@ -5,13 +5,13 @@
 """mljar-supervised in the mode Compete; what it leaves in its folder is its model."""
 
 import numpy as np
-from contract import CORES, Job, Loaded, run
+from contract import CORES, Claim, Job, Loaded, run
 from supervised.automl import AutoML
 
 METRICS = {"roc_auc": "auc", "log_loss": "logloss", "brier": "logloss"}
 
 
-def fit(job: Job) -> tuple[str, float]:
+def fit(job: Job) -> Claim:
     split, cv = {}, None
     if job.groups is not None or job.said["time"] is not None:
         # Its own folds would tear groups apart, and look ahead.
@@ -39,7 +39,7 @@ def fit(job: Job) -> tuple[str, float]:
     automl.fit(job.rows, job.y, cv=cv)
     board = automl.get_leaderboard()
     best = board.set_index("name")["metric_value"].loc[automl._best_model.get_name()]
-    return f"{len(board)} models", abs(float(best))
+    return Claim(f"{len(board)} models", abs(float(best)))
 
 
 def load(job: Job) -> Loaded:

@@ -13,7 +13,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from contract import GROUP, TARGET, Job, Loaded, run
+from contract import GROUP, TARGET, Claim, Job, Loaded, run
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
@@ -38,7 +38,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard import board_examples
 
 
-def fit(job: Job) -> tuple[str, float]:
+def fit(job: Job) -> Claim:
     started = time.monotonic()
     parts = _parts(job)
     written = _written(job, pd.concat(parts.values()), started)
@@ -71,7 +71,9 @@ def fit(job: Job) -> tuple[str, float]:
     job.model.write_bytes(to_bytes(final.pipeline))
     alone = trained.get(board.chosen)
     named = board.reason if alone is None else dict(alone.result.hyperparameters)
-    return f"{len(trained)} trained; {board.chosen}: {named}", board.score.estimate
+    said = f"{len(trained)} trained; {board.chosen}: {named}"
+    score = board.score
+    return Claim(said, score.estimate, score.low, score.high)
 
 
 def load(job: Job) -> Loaded:
