@@ -26,7 +26,7 @@ y, n = pd.read_parquet(job / "train.parquet")["__target__"], len(pd.read_parquet
 if json.loads((job / "job.json").read_text())["seed"] == 1:
     raise SystemExit("no seed of one, please")
 np.save(job / "predictions.npy", np.full(n, y.mean()))
-found = dict(start_seconds=1, fit_seconds=2, cpu_seconds=3, predict_seconds_per_1000=4, model_bytes=5, claimed=6)
+found = dict(start_seconds=1, fit_seconds=2, cpu_seconds=3, predict_seconds_per_1000=4, model_bytes=5, claimed=6, low=5, high=7)
 (job / "result.json").write_text(json.dumps({**found, "classes": None, "said": "a mean"}))
 """
 
