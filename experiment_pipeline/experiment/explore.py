@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,7 @@ from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import NamedColumns
 
 if TYPE_CHECKING:
+    from experiment_pipeline.experiment.keys import Keys
     from experiment_pipeline.experiment.result import RunResult
 
 # Columns of the leaderboard, beside the hyperparameters.
@@ -397,7 +398,7 @@ def explore(
     seconds: float | None = None,
     workers: int | None = None,
     progress: bool = True,
-    **settings: Any,
+    **settings: "Unpack[Keys]",
 ) -> Exploration:
     """Explore a table up to the leaderboard, without a look at the validation set.
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,9 @@ from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run
 
+if TYPE_CHECKING:
+    from experiment_pipeline.experiment.keys import Keys
+
 
 @with_settings
 def run(
@@ -63,7 +66,7 @@ def run(
     seconds: float | None = None,
     workers: int | None = None,
     progress: bool = True,
-    **settings: Any,
+    **settings: "Unpack[Keys]",
 ) -> RunResult:
     """Run an experiment, and return what it found.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import reduce
 from operator import or_
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
@@ -22,13 +22,20 @@ class _Unset:
 
 UNSET = _Unset()
 # What a call takes beside what YAML takes, see `declared.py`.
-_SHORT_FORMS = {"exclude": list, "split": str, "search": str, "metric": Callable}
+_SHORT_FORMS = {
+    "exclude": list,
+    "split": str,
+    "search": str,
+    "metric": Callable,
+    "features": Callable,
+}
 
 
 def with_settings(function: _Function) -> _Function:
     """Give a function with `**settings` a signature and a docstring with every key.
 
-    Jedi, IPython and `help` read both at runtime.
+    Jedi, IPython and `help` read both at runtime. Editors that run nothing read the
+    same keys in `keys.pyi`.
     """
     signature = inspect.signature(function)
     arguments = [
@@ -68,10 +75,12 @@ def _taken(key: str, field: FieldInfo) -> Any:
 
 
 def _in_python(annotation: Any) -> Any:
-    """Return the type that a caller writes: a dict for a model of keys."""
+    """Return the type that a caller writes: a dict for a model of keys, no limits."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return dict
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _in_python(get_args(annotation)[0])
     if origin in (Union, UnionType):
         return reduce(or_, map(_in_python, get_args(annotation)))
     return {tuple: list, dict: dict}.get(origin, annotation)

@@ -8,6 +8,7 @@ import pytest
 import experiment_pipeline as ep
 from experiment_pipeline.experiment.settings import UNSET
 from experiment_pipeline.spec.experiment import ExperimentSpec
+from experiment_pipeline_tests.experiment import keys_stub
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ def test_each_key_is_an_argument_with_a_line_of_help(function):
     for key in [key for key in taken if taken[key].default is UNSET]:
         [line] = [line for line in lines if line.startswith(f"        {key}: ")]
         assert len(line.strip()) > len(f"{key}: ")
+
+
+@pytest.mark.parametrize("function", [ep.run, ep.explore])
+def test_an_editor_completes_the_same_keys(function):
+    """It reads them in a stub, which is as it is made from the spec."""
+    assert keys_stub.PATH.read_text() == keys_stub.stub()
+    assert function.__annotations__["settings"] == "Unpack[Keys]"
 
 
 def test_a_notebook_completes_keys(shell):
