@@ -5,7 +5,7 @@ Each makes small tables and asks the code that decides in a run.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -199,32 +199,37 @@ def perfect_and_accused(generator: Generator) -> bool:
     return calibrations(apart(y, expit(logit)), (0, 1))[0].in_doubt
 
 
-def _decided_rows(n: int, centre: float, *seeds: int) -> SetPrediction:
+def _decided_rows(generator: Generator, n: int, centre: float) -> SetPrediction:
     """Rows with their true probabilities; with a centre of -4 4 % are positive."""
-    generator = np.random.default_rng(seeds)
     logit = 1.5 * generator.normal(size=n) + centre
     return apart((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
 
 
 def _coverage(
-    interval: Callable[[SetPrediction], Interval],
+    interval: Callable[[SetPrediction, Generator], Interval],
     tables: int,
     seed: int,
     rows: int,
     centre: float,
 ) -> float:
     """Return how often the interval of so many rows holds the value of a million."""
-    truth = interval(_decided_rows(1_000_000, centre, seed)).estimate
-    intervals = [
-        interval(_decided_rows(rows, centre, seed, table)) for table in range(tables)
-    ]
+
+    def of_rows(n: int, *seeds: int) -> Interval:
+        generator = np.random.default_rng(seeds)
+        return interval(_decided_rows(generator, n, centre), generator)
+
+    truth = of_rows(1_000_000, seed).estimate
+    intervals = [of_rows(rows, seed, table) for table in range(tables)]
     return float(np.mean([found.low <= truth <= found.high for found in intervals]))
 
 
 def coverage_of_costs(tables: int, seed: int) -> float:
     """Return how often the interval of the cost holds the truth, with 4 % positives."""
     costs = Costs(false_positive=1, false_negative=20)
-    interval = partial(cost_interval, costs, cut=1 / 21)
+
+    def interval(drawn: SetPrediction, _: Generator) -> Interval:
+        return cost_interval(costs, drawn, cut=1 / 21)
+
     return _coverage(interval, tables, seed, 200, -4.0)
 
 
@@ -241,10 +246,10 @@ def coverage_of_worth(
     """
     costs, cut = Costs(false_positive=2, true_positive=-40), 2 / 42
 
-    def interval(drawn: SetPrediction) -> Interval:
+    def interval(drawn: SetPrediction, generator: Generator) -> Interval:
         instead = np.full(len(drawn.y), against == "all")
         if against == "a rule":  # blurred
-            noise = np.random.default_rng(seed).normal(size=len(drawn.y))
+            noise = generator.normal(size=len(drawn.y))
             instead = logit(drawn.prediction) + noise >= logit(cut)
         return saved_interval(costs, drawn, cut, instead)
 
