@@ -40,7 +40,9 @@ from experiment_pipeline.reporting.run_record import Trigger
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rankings_until
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+from experiment_pipeline.stages.search.conclusions import NOT_STARTED
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import (
     Interval,
@@ -146,6 +148,33 @@ class Exploration:
     def findings(self) -> pd.DataFrame:
         """What the data analysis noticed, a row each."""
         return pd.DataFrame(self.store.results["data_analysis"].findings)
+
+    @property
+    def outlook(self) -> tuple[str, ...]:
+        """What more rows, more time and other labels may bring, a sentence each."""
+        metric = self.board.metric
+        analysis = self.store.results["data_analysis"]
+        evidence = gather(
+            self.named.spec,
+            self.board,
+            self.sets,
+            self.store.models(),
+            analysis.label_ceiling,
+        )
+        sentences = []
+        if (curve := evidence.curve) is not None:
+            sentences.append(
+                f"{curve.rows:,} in place of {curve.rows_before:,} train rows: "
+                f"{difference_in_words(metric, curve.gain)}."
+            )
+        if evidence.ceiling is not None:
+            ceiling = numbers.score(evidence.ceiling)
+            sentences.append(f"Contradicting labels allow at best {metric} {ceiling}.")
+        waiting = int((self.board.rows["status"] == NOT_STARTED).sum())
+        if waiting:
+            left_out = numbers.counted(waiting, "configuration")
+            sentences.append(f"{left_out} had no time to start.")
+        return tuple(sentences)
 
     @cached_property
     def change(self) -> Interval | None:

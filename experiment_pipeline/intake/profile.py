@@ -59,7 +59,7 @@ class ColumnProfile:
         rows = sum(self.counts)
         if self.deciles:
             low, middle, high = (
-                self._shown(self.deciles[place]) for place in (0, BINS // 2, BINS)
+                self.shown(self.deciles[place]) for place in (0, BINS // 2, BINS)
             )
             parts.append(f"median {middle} ({low} to {high})")
         elif self.categories:
@@ -70,7 +70,8 @@ class ColumnProfile:
             parts.append(f"{self.counts[-1] / rows:.1%} missing")
         return ", ".join(parts) or self.kind
 
-    def _shown(self, number: float) -> str:
+    def shown(self, number: float) -> str:
+        """Return one of the deciles as a text."""
         if self.kind == "instant":
             return str(pd.Timestamp(int(number), unit="us"))
         return f"{number:.6g}"

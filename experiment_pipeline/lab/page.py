@@ -6,11 +6,9 @@ In: the records of a laboratory. Out: a `Document`; `write` puts it beside the r
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 import numpy as np
 
-from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.experiment.explore import Exploration
 from experiment_pipeline.lab.laboratory import Laboratory
 from experiment_pipeline.lab.records import History
@@ -21,7 +19,6 @@ from experiment_pipeline.reporting.charts import (
     SERIES,
     Axis,
     Intervals,
-    Level,
     Line,
     Mark,
     Plot,
@@ -32,32 +29,28 @@ from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.storage.entries import linked_page
 from experiment_pipeline.storage.files import exists, storage_root, write_bytes
-from experiment_pipeline.tracking import questions, run_pages
-from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.outcomes import write_pages
+from experiment_pipeline.tracking.outcomes import write_again
 from experiment_pipeline.tracking.server import LABORATORY_PAGE
 
-_HEADER = ("no", "agent", "why", "what came of it", "score", "difference", "seconds")
+_TRIED = ("no", "agent", "why", "what came of it", "score", "difference", "seconds")
+_OPENED = ("at (UTC)", "by", "proposal", "event", "words")
 
 
 def write(laboratory: Laboratory) -> str:
     """Write the page, and return its place; the first time, earlier pages link it."""
-    root = storage_root()
     name = laboratory.base.name
-    place = root / name / LABORATORY_PAGE
-    is_linked = exists(place)
+    place = storage_root() / name / LABORATORY_PAGE
+    is_first = not exists(place)
     html = document.render_html(page(laboratory)).encode()
     write_bytes(place, linked_page(html, place.parent, levels=1))
-    with suppress(UnknownRun):
-        if not is_linked:
-            last_run = RunRecord(name, questions.run_of(name)["run_id"])
-            run_pages.write(last_run, root)
-            write_pages(root, name)
+    if is_first:
+        write_again(name)
     return str(place)
 
 
 def page(laboratory: Laboratory) -> document.Document:
     """Return the page of a laboratory."""
+    base = laboratory.base
     history = laboratory.records.history()
     left = history.left(laboratory.spec)
     summary = (
@@ -68,34 +61,33 @@ def page(laboratory: Laboratory) -> document.Document:
     )
     sections = [
         document.Section("Summary", [document.Paragraph(summary)]),
-        document.Section("Scores", [_chart(laboratory.base, history)]),
-        document.Section("Explorations", [_table(history)]),
+        document.Section("Scores", [_chart(base, history)]),
+        document.Section("Explorations", [_explorations(history)]),
         document.Section("Openings", [_openings(history)]),
     ]
-    return document.Document(f"Laboratory {laboratory.base.name}", sections)
+    return document.Document(f"Laboratory {base.name}", sections)
 
 
 def _chart(base: Exploration, history: History) -> document.Block:
     """Each exploration's score, the best so far, and what luck alone may bring."""
     metric = base.board.metric
     sign = metric_of(metric).sign
-    results = {
-        tried.claim.exploration: tried.result
-        for tried in history.tried
-        if tried.result is not None and tried.result.judged_by == base.judged_by
+    scores = {
+        event.exploration: event.result.score
+        for event in history.tried
+        if event.result is not None and event.result.judged_by == base.judged_by
     }
-    if not results:
+    if not scores:
         return document.Paragraph("Nothing was explored yet.")
-    start = base.board.score.estimate
-    scores = {number: result.score for number, result in results.items()}
-    estimates = [start, *(score.estimate for score in scores.values())]
+    estimates = [base.board.score.estimate]
+    estimates += [score.estimate for score in scores.values()]
     best = sign * np.maximum.accumulate(sign * np.array(estimates))
     floor = {
-        number: result.estimate
+        event.exploration: event.result.estimate
         - change.estimate
         + sign * (change.high - change.low) / 2
-        for number, result in results.items()
-        if (change := result.difference) is not None
+        for event in history.tried
+        if event.result is not None and (change := event.difference) is not None
     }
     series = [
         Line(_marks([0, *scores], best), GOOD, "best so far", 0, step=True),
@@ -103,18 +95,18 @@ def _chart(base: Exploration, history: History) -> document.Block:
             [Span(n, s.low, s.high) for n, s in scores.items()], MUTED, opacity=0.5
         ),
         Points(_marks(scores, estimates[1:]), SERIES[0], "explorations"),
-        Level("y", start, "the person's settings"),
         Line(_marks(floor, floor.values()), MUTED, "noise floor"),
     ]
     return charts.chart(
         f"{metric} over explorations",
         f"{metric} of {numbers.counted(len(scores), 'exploration')}; the person's "
-        f"settings score {numbers.score(start)}, the best {numbers.score(best[-1])}.",
+        f"settings score {numbers.score(best[0])}, the best {numbers.score(best[-1])}.",
         Plot(Axis("exploration"), Axis(metric), series, legend=True),
         f"Vertical lines are {numbers.share(LEVEL)} intervals that hold for everything "
-        "scored on these test rows. The noise floor is the score that an exploration "
-        "needs to be better than the best before it, at the level of all explorations: "
-        "what stays short of it may be luck, and its agent is not told it.",
+        "scored on these test rows. The best so far begins with the person's settings. "
+        "The noise floor is the score that an exploration needs to be better than the "
+        "best before it, at the level of all explorations: what stays short of it may "
+        "be luck, and its agent is not told it.",
         size="full",
     )
 
@@ -123,34 +115,31 @@ def _marks(numbers_: Iterable[int], scores: Iterable[float]) -> list[Mark]:
     return [*map(Mark, numbers_, scores)]
 
 
-def _table(history: History) -> document.TableBlock:
+def _explorations(history: History) -> document.TableBlock:
+    """Who tried what and why, and what it brought."""
     proposed = history.last("proposed")
     rows = []
-    for tried in history.tried:
-        result = tried.result
-        change = result and result.difference
+    for event in history.tried:
+        result = event.result
         rows.append(
             (
-                str(tried.claim.exploration),
-                tried.claim.by,
-                proposed[tried.claim.proposal].words,
-                tried.words,
+                str(event.exploration),
+                event.by,
+                proposed[event.proposal].words,
+                event.words,
                 numbers.score(result.score.estimate) if result else "",
-                numbers.difference(change) if change else "",
-                numbers.seconds(tried.seconds),
+                numbers.difference(event.difference) if event.difference else "",
+                numbers.seconds(event.seconds),
             )
         )
-    return document.TableBlock(_HEADER, rows)
+    return document.TableBlock(_TRIED, rows)
 
 
-def _openings(history: History) -> document.Block:
+def _openings(history: History) -> document.TableBlock:
     """Who asked, who opened, and what the validation set said."""
-    lines = []
-    opened = history.last("opened", "evaluated")
-    for proposal, request in history.last("requested").items():
-        line = f"{proposal}, asked for by {request.by}: {request.words}"
-        if proposal in opened:
-            opening = opened[proposal]
-            line += f" Opened by {opening.by}: {opening.words or 'it has not ended'}"
-        lines.append(line)
-    return document.Bullets(lines or ["Nobody has asked for one."])
+    rows = [
+        (event.at[:16], event.by, event.proposal, event.kind, event.words)
+        for event in history
+        if event.kind in ("requested", "opened", "evaluated")
+    ]
+    return document.TableBlock(_OPENED, rows)

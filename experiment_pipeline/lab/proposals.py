@@ -26,10 +26,9 @@ _KEYS = [
     *("calibrate", "choice", "ensemble"),
 ]
 _OF_COLUMNS = ("exclude", "monotone")
-_MOST_BYTES = 20_000
+_MOST_CHARACTERS = 20_000
 _MOST_CONFIGURATIONS = 300
 _LONGEST_TEXT = 80
-_LONGEST_REASON = 1_000
 # No path, address, template or markup.
 _PLAIN = re.compile(r"[\w .,:;=+()%-]*")
 # A key, or an argument within a text in Python's notation.
@@ -43,7 +42,13 @@ def changed(
 
     Raises InvalidExperiment: it is not allowed, or impossible.
     """
-    _check_size(change)
+    size = len(json.dumps(change))
+    if not change or size > _MOST_CHARACTERS:
+        raise InvalidExperiment(
+            "the change",
+            f"{size:,} characters; a key, and at most {_MOST_CHARACTERS:,} are allowed",
+            "Name a key to change, and propose less at once.",
+        )
     for key, value in change.items():
         if key not in _KEYS:
             rule = "an agent may not change it"
@@ -68,32 +73,6 @@ def id_of(change: Mapping[str, Any], named: NamedColumns) -> str:
     return fingerprint_of(
         change=change, yaml=named.yaml_text, schema=named.schema_text
     )[:12]
-
-
-def checked_reason(reason: str) -> str:
-    """Return a reason for a record; InvalidExperiment: it is empty or too long."""
-    text = " ".join(reason.split())
-    if not 0 < len(text) <= _LONGEST_REASON:
-        raise InvalidExperiment(
-            "reason",
-            f"{len(text):,} characters; 1 to {_LONGEST_REASON:,} are allowed",
-            "Say in a sentence or two why it may help.",
-        )
-    return text
-
-
-def _check_size(change: Mapping[str, Any]) -> None:
-    try:
-        size = len(json.dumps(change, allow_nan=False))
-    except ValueError as error:
-        fix = "Give plain values."
-        raise InvalidExperiment("the change", str(error), fix) from None
-    if not change or size > _MOST_BYTES:
-        raise InvalidExperiment(
-            "the change",
-            f"{size:,} characters; a key, and at most {_MOST_BYTES:,} are allowed",
-            "Name a key to change, and propose less at once.",
-        )
 
 
 def _check_texts(key: str, value: Any, columns: Collection[str]) -> None:

@@ -40,9 +40,6 @@ class Explored:
     influence: Sequence[float]  # of each test row on it
     leaderboard: Sequence[Mapping[str, Any]]  # without scores
     outlook: Sequence[str]  # what more rows, time or other labels may bring
-    compared_with: str = BASE  # the proposal that was best before
-    difference: Interval | None = None  # to it, paired, at the level of all
-    is_best: bool = False  # better than the best before
 
     @property
     def linearised(self) -> Linearised:
@@ -71,31 +68,10 @@ class Event:
     exploration: int = 0  # its number from 1: of a claim, and of its end
     seconds: float = 0.0  # that an exploration may take, or took
     result: Explored | None = None
+    compared_with: str = ""  # the proposal that was best before
+    difference: Interval | None = None  # to it, paired, at the level of all
+    is_best: bool = False  # better than the best before
     at: str = field(default_factory=now)
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A claim and its end; None: it is under way, or was killed."""
-
-    claim: Event
-    end: Event | None
-
-    @property
-    def result(self) -> Explored | None:
-        """What came of it; None: nothing."""
-        return self.end.result if self.end else None
-
-    @property
-    def words(self) -> str:
-        """What came of it, in words."""
-        return self.end.words if self.end else "under way, or killed"
-
-    @property
-    def seconds(self) -> float:
-        """The seconds of the budget that it takes."""
-        spent = self.end.seconds if self.end else self.claim.seconds
-        return min(spent, self.claim.seconds)
 
 
 @dataclass(frozen=True)
@@ -123,21 +99,24 @@ class History(tuple[Event, ...]):
         return {event.proposal: event for event in self if event.kind in kinds}
 
     @property
-    def tried(self) -> list[Tried]:
-        """The claims with their ends, by number."""
-        ends = {
-            event.exploration: event
-            for event in self
-            if event.kind in ("explored", "failed", "stopped")
-        }
-        claims = [event for event in self if event.kind == "claimed"]
-        return [Tried(claim, ends.get(claim.exploration)) for claim in claims]
+    def tried(self) -> list[Event]:
+        """The explorations by number: each one's end, or its claim as long as it is
+        under way, or if it was killed.
+        """
+        return [
+            *{event.exploration: event for event in self if event.exploration}.values()
+        ]
+
+    @property
+    def explored(self) -> dict[str, Explored]:
+        """Proposal → what came of it, if it has a leaderboard."""
+        return {event.proposal: event.result for event in self if event.result}
 
     def left(self, spec: ExperimentSpec) -> BudgetLeft:
         """Return what the person's settings leave to spend."""
         budget = spec.lab
         tried = self.tried
-        spent = sum(each.seconds for each in tried)
+        spent = sum(event.seconds for event in tried)
         seconds = budget.seconds - spent
         money = None
         if budget.money is not None and spec.price_per_hour is not None:

@@ -11,24 +11,23 @@ import os
 import secrets
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import anyio
 from anyio.to_thread import run_sync
+from mcp.server.auth.provider import AccessToken, TokenVerifier
+from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import AnyHttpUrl, Field, StringConstraints
 
 from experiment_pipeline import errors
 from experiment_pipeline.lab import page
 from experiment_pipeline.lab.laboratory import Answer, Laboratory
 from experiment_pipeline.lab.records import Event
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HOST = "127.0.0.1"
 TOKEN_VARIABLE = "EXPERIMENT_PIPELINE_LAB_TOKEN"  # noqa: S105 - a name
@@ -46,33 +45,44 @@ _LONGEST_AGENT = 60
 ProposalId = Annotated[
     str, Field(description="An id that `propose` gave", max_length=40)
 ]
-Reason = Annotated[str, Field(description="Why, in a sentence or two", max_length=1000)]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000),
+    Field(description="Why, in a sentence or two"),
+]
 
 
-class _Tools(MCPServer):
-    """Tools whose answers never quote an error that may hold cells or paths."""
+@dataclass(frozen=True)
+class _Token(TokenVerifier):
+    """The one token that opens a server."""
 
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context | None = None
-    ) -> Any:
-        """Call a tool; of our errors, only those about its request keep their words."""
-        try:
-            return await super().call_tool(name, arguments, context)
-        except ToolError as error:
-            cause = error.__cause__
-            if isinstance(cause, errors.InvalidExperiment | errors.TrainingError):
-                raise ToolError(str(cause)) from None
-            raise
+    expected: str
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return what a token allows; None: it is another one."""
+        if not hmac.compare_digest(token.encode(), self.expected.encode()):
+            return None
+        return AccessToken(token=token, client_id="agent", scopes=[])
 
 
-class LaboratoryServer:
+class LaboratoryServer(MCPServer):
     """The tools of one laboratory."""
 
-    def __init__(self, laboratory: Laboratory, agent: str = "") -> None:
-        self.laboratory = laboratory
+    def __init__(
+        self, laboratory: Laboratory, agent: str = "", token: str = ""
+    ) -> None:
+        super().__init__(
+            f"laboratory {laboratory.base.name}",
+            instructions=_INSTRUCTIONS,
+            log_level="WARNING",
+            token_verifier=_Token(token),
+            # Asked for by the package; nobody issues tokens but the person.
+            auth=AuthSettings(
+                issuer_url=AnyHttpUrl(f"http://{HOST}"), resource_server_url=None
+            ),
+        )
+        self._laboratory = laboratory
         self._agent = agent
-        name = f"laboratory {laboratory.base.name}"
-        self.mcp = _Tools(name, instructions=_INSTRUCTIONS)
         for method in (
             laboratory.describe,
             laboratory.findings,
@@ -81,9 +91,23 @@ class LaboratoryServer:
             laboratory.budget,
             laboratory.history,
         ):
-            self.mcp.add_tool(method, annotations=_READS)
+            self.add_tool(method, annotations=_READS)
         for tool in (self.propose, self.explore, self.request_opening):
-            self.mcp.add_tool(tool, annotations=_WRITES)
+            self.add_tool(tool, annotations=_WRITES)
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context | None = None
+    ) -> Any:
+        """Call a tool; of our errors, only those about its request keep their words:
+        others may hold cells or paths.
+        """
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            cause = error.__cause__
+            if isinstance(cause, errors.InvalidExperiment | errors.TrainingError):
+                raise ToolError(str(cause)) from None
+            raise
 
     def propose(
         self,
@@ -98,7 +122,7 @@ class LaboratoryServer:
         context: Context,
     ) -> Answer:
         """Check and keep a change of the settings; it costs nothing."""
-        return self.laboratory.propose(change, reason, self._name_of(context))
+        return self._laboratory.propose(change, reason, self._name_of(context))
 
     async def explore(
         self,
@@ -113,97 +137,78 @@ class LaboratoryServer:
         A proposal that was explored gives the same answer again, at no cost.
         """
         agent = self._name_of(context)
-        claim = await run_sync(self.laboratory.claim, proposal, agent, seconds)
+        claim = await run_sync(self._laboratory.claim, proposal, agent, seconds)
         if claim is not None:
             await self._carried_out(claim, context)
-        return await run_sync(self.laboratory.answer, proposal)
+        return await run_sync(self._laboratory.answer, proposal)
 
     async def _carried_out(self, claim: Event, context: Context) -> None:
-        """Run the process of a claim for its seconds at most; cancelled, stop it."""
+        """Explore a claim in a process; keep that it is gone, also if cancelled."""
+        began = perf_counter()
+        why = "it was cancelled"
+        try:
+            why = await self._run(claim, context)
+        finally:
+            stopped = replace(claim, kind="stopped", words=why)
+            with anyio.CancelScope(shield=True):
+                await run_sync(self._end, stopped, perf_counter() - began)
+
+    async def _run(self, claim: Event, context: Context) -> str:
+        """Run the process of a claim for its seconds at most; say why it ended, for
+        where it has not said itself what came of it.
+        """
         command = [
             sys.executable,
             "-m",
             "experiment_pipeline.lab.worker",
-            self.laboratory.experiment,
+            self._laboratory.experiment,
             str(claim.exploration),
         ]
         began = perf_counter()
-        why = "it ended without an answer: the person finds why in the log"
-        async with await anyio.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=None
-        ) as process:
-            try:
-                with anyio.move_on_after(claim.seconds) as limit:
+        with anyio.move_on_after(claim.seconds):
+            async with await anyio.open_process(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=None
+            ) as process:
+                try:
                     while process.returncode is None:
                         spent = perf_counter() - began
                         await context.report_progress(spent, claim.seconds)
                         with anyio.move_on_after(_REPORT_EVERY):
                             await process.wait()
-                if limit.cancelled_caught:
-                    why = f"it did not end within its {claim.seconds:.0f} seconds"
-            except anyio.get_cancelled_exc_class():
-                why = "it was cancelled"
-                raise
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                # Refused where the process has said what came of it.
-                self.laboratory.end(claim, "stopped", perf_counter() - began, why)
-                page.write(self.laboratory)
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+            return "it ended without an answer: the person finds why in the log"
+        return f"it did not end within its {claim.seconds:.0f} seconds"
+
+    def _end(self, stopped: Event, seconds: float) -> None:
+        """Keep an end, unless the process has kept its own, and draw the page."""
+        self._laboratory.end(stopped, seconds)
+        page.write(self._laboratory)
 
     def request_opening(
         self, proposal: ProposalId, reason: Reason, context: Context
     ) -> Answer:
         """Ask a person to evaluate an explored proposal on the validation set."""
         agent = self._name_of(context)
-        answer = self.laboratory.request_opening(proposal, reason, agent)
-        page.write(self.laboratory)
+        answer = self._laboratory.request_opening(proposal, reason, agent)
+        page.write(self._laboratory)
         return answer
 
     def _name_of(self, context: Context) -> str:
         """The name of an agent: the person's for it, or what its client says."""
         client = context.session.client_params
         said = client.client_info.name if client else ""
-        name = self._agent or said or "an agent"
-        return "".join(filter(str.isprintable, name))[:_LONGEST_AGENT]
-
-
-class TokenRequired:
-    """Answers only requests that carry the token of this server."""
-
-    def __init__(self, app: "ASGIApp", token: str) -> None:
-        self._app = app
-        self._expected = f"Bearer {token}".encode()
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Pass a request on, or answer 401."""
-        from starlette.responses import PlainTextResponse
-
-        if scope["type"] == "http":
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._expected):
-                refusal = PlainTextResponse("the token is missing or wrong", 401)
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def http_app(server: LaboratoryServer, token: str) -> "Starlette":
-    """Return the web application of a laboratory, under /mcp."""
-    app = server.mcp.streamable_http_app(host=HOST)
-    app.add_middleware(TokenRequired, token=token)
-    return app
+        return (self._agent or said or "an agent")[:_LONGEST_AGENT]
 
 
 def serve(experiment: str, *, agent: str = "", port: int | None = None) -> None:
     """Serve a laboratory until it is stopped: over stdio, or HTTP on a port."""
-    server = LaboratoryServer(Laboratory.of(experiment), agent)
-    if port is None:
-        server.mcp.run("stdio")
-        return
-    import uvicorn
-
     token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe()
+    server = LaboratoryServer(Laboratory.of(experiment), agent, token)
+    if port is None:
+        server.run("stdio")
+        return
     lines = (f"laboratory: http://{HOST}:{port}/mcp", f"token: {token}")
     print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
-    uvicorn.run(http_app(server, token), host=HOST, port=port, log_level="warning")
+    server.run("streamable-http", host=HOST, port=port)

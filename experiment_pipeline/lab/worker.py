@@ -19,7 +19,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     experiment, number = sys.argv[1:]
     laboratory = Laboratory.of(experiment)
-    laboratory.carry_out(laboratory.records.history().tried[int(number) - 1].claim)
+    laboratory.carry_out(laboratory.records.history().tried[int(number) - 1])
 
 
 def _end_with_parent() -> None:

@@ -40,14 +40,13 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 from experiment_pipeline.storage.registry import Approval, Decisions, Registry
-from experiment_pipeline.tracking import mlflow, run_pages
+from experiment_pipeline.tracking import mlflow, questions, run_pages
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import archive, version_row
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.overview import overview
-from experiment_pipeline.tracking.questions import plain_rows_of, version_rows
 from experiment_pipeline.tracking.record import last_decided_runs
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
 
@@ -173,11 +172,19 @@ def approve(
         if approval is new_approval:
             remove(registry.decision(version, kind))
         raise
-    with suppress(StorageError, UnknownRun):
-        if run_id is not None:
-            run_pages.write(RunRecord(experiment, run_id), storage_root())
-        write_pages(storage_root(), experiment)
+    write_again(experiment, run_id)
     return approval
+
+
+def write_again(experiment: str, run_id: str | None = None) -> None:
+    """Write the pages of a run, by default of the last one, of its experiment, and the
+    overview; nothing without a run, or if the storage fails.
+    """
+    root = storage_root()
+    with suppress(StorageError, UnknownRun):
+        run_id = run_id or questions.run_of(experiment)["run_id"]
+        run_pages.write(RunRecord(experiment, run_id), root)
+        write_pages(root, experiment)
 
 
 def _decided_row(registry: Registry, version: str, run_id: str | None) -> VersionRow:
@@ -193,7 +200,7 @@ def _decided_row(registry: Registry, version: str, run_id: str | None) -> Versio
 
 def _publisher(experiment: str, version: str) -> str | None:
     """The id of the run that published a version, if it is recorded."""
-    for row in version_rows(experiment):
+    for row in questions.version_rows(experiment):
         if row["version"] == version:
             return row["run_id"]
     return None
@@ -220,7 +227,7 @@ def copy_reports(run: Row, folder: str) -> None:
     """Copy the pages of a run (given its row), each as a self-contained file, and its
     Markdown record.
     """
-    for report in plain_rows_of("reports", run):
+    for report in questions.plain_rows_of("reports", run):
         if is_page(report["place"]):
             place = PurePosixPath(report["place"])
             name = f"{report['name'].removesuffix(place.suffix)}{place.suffix}"

@@ -33,7 +33,7 @@ def table() -> pd.DataFrame:
 def explore(rows: pd.DataFrame, **settings: object) -> ep.Exploration:
     """Explore such rows with one linear model."""
     usual = {"search": SEARCH, "split": "random"}
-    return ep.explore(rows, "target", name="made", **usual, **settings)
+    return ep.explore(rows, "target", name="made", **{**usual, **settings})
 
 
 def with_product(rows: pd.DataFrame) -> pd.DataFrame:
@@ -83,6 +83,29 @@ def test_a_change_of_features_keeps_the_rows_and_shows_the_difference():
     with patch.object(run_module, "executed", return_value=result) as executed:
         worse.evaluate()
     assert executed.call_args.args == (found.named,)
+
+
+def test_an_outlook_says_what_rows_labels_and_time_may_bring():
+    """The step of halving to all rows, labels that contradict each other, and models
+    that had no time; where nothing is known, nothing is said.
+    """
+    assert explore(table()).outlook == ()
+    generator = np.random.default_rng(0)
+    step = generator.integers(3, size=600)
+    labels = np.where(generator.random(600) < 0.2 + 0.3 * step, "yes", "no")
+    found = explore(
+        pd.DataFrame({"step": step, "target": labels}),
+        search=[{"algorithm": "linear", "hyperparameters": {"C": [*range(1, 11)]}}],
+        evaluation="test_set",
+        halving={"fractions": [0.25, 1.0], "fewest_rows": 50},
+    )
+    rows = found.board.rows
+    rows.loc[rows.index[-1], "status"] = "not started"
+    assert found.outlook == (
+        "360 in place of 89 train rows: not yet a difference.",
+        "Contradicting labels allow at best roc_auc 0.7620.",
+        "1 configuration had no time to start.",
+    )
 
 
 def test_an_exploration_can_be_pickled():

@@ -1,5 +1,6 @@
 """A small experiment in a folder, whose validation rows carry marks of their own."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -75,7 +76,10 @@ def finished(laboratory: Laboratory, change: dict) -> str:
     proposal = laboratory.propose(change, "tried", "tester")["proposal"]
     claim = laboratory.claim(proposal, "tester", 30)
     assert claim is not None
-    laboratory.end(claim, "explored", 5.0, "better", laboratory._base_result)
+    end = replace(
+        claim, kind="explored", words="better", result=laboratory._base_result
+    )
+    laboratory.end(end, 5.0)
     return proposal
 
 

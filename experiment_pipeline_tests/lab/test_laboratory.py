@@ -2,24 +2,28 @@
 
 import json
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from pandas import DataFrame
 
 import experiment_pipeline as ep
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.experiment.result import RunResult
+from experiment_pipeline.intake.profile import profile
 from experiment_pipeline.lab import laboratory as lab_module
 from experiment_pipeline.lab import page
-from experiment_pipeline.lab.laboratory import Laboratory
+from experiment_pipeline.lab.laboratory import Answer, Laboratory
 from experiment_pipeline.lab.records import Event
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.table.dictionary import dictionary_of
+from experiment_pipeline.tracking import outcomes
 from experiment_pipeline.tracking.outcomes import write_pages
 from experiment_pipeline_tests.lab import laboratories
 from experiment_pipeline_tests.lab.laboratories import MARK, explored, records
@@ -52,14 +56,14 @@ def test_nothing_of_the_validation_set_is_in_any_answer(tmp_path):
     texts = [json.dumps(answer) for answer in answers]
     assert all(MARK not in text and "98765" not in text for text in texts)
     assert max(map(len, texts)) < 8_000
-    described = laboratory.describe()["data"]["columns"]
+    described = laboratory.describe()["data"]
     kind = next(column for column in described if column["name"] == "kind")
     train = laboratory.base.assets["train_set"].rows["kind"].value_counts()
     assert kind["frequent"] == train.to_dict()
     assert {column["name"] for column in described} == {*laboratories.table()}
 
 
-def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path):
+def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path, monkeypatch):
     """A repeated proposal costs nothing, a difference is said in words, and only a
     person opens, once: a run is recorded then, and the page tells it all; other pages
     link it once it is there.
@@ -101,14 +105,17 @@ def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path):
     write_pages(storage_root(), "made")
     before = links_to_laboratory(result)
     assert {*before.values()} == {None}
+    monkeypatch.setattr(outcomes, "write_pages", write_pages)  # not quickly
     place = Path(page.write(laboratory))
     assert {*links_to_laboratory(result).values()} == {place}
     shown = render(page.page(laboratory))
-    for text in ("it is simpler", "trees, too", "accepted", "Opened by"):
+    for text in ("it is simpler", "trees, too", "accepted", "opened"):
         assert text in shown
     assert "noise floor" in place.read_text()
-    told = laboratory.history()["proposals"]
-    assert [row.get("request") for row in told] == ["waits for a person", "opened"]
+    told = laboratory.history()["data"]
+    assert [row["state"] for row in told] == ["opened", "requested"]
+    assert all(told[0][name] == better[name] for name in ("words", "seconds"))
+    assert laboratory.history(skip=1)["data"] == told[1:]
 
 
 def links_to_laboratory(run: RunResult) -> dict[Path, Path | None]:
@@ -135,8 +142,8 @@ def test_agents_at_the_same_time_never_exceed_the_budget(tmp_path):
     made.sort(key=lambda claim: claim.exploration)
     assert [claim.seconds for claim in made] == [60, 40]
     assert laboratory.budget()["seconds"] == 0
-    laboratory.end(made[0], "failed", 5.0, "")
-    laboratory.end(made[0], "stopped", 60.0, "too late")
+    laboratory.end(replace(made[0], kind="failed"), 5.0)
+    laboratory.end(replace(made[0], kind="stopped"), 60.0)
     assert laboratory.budget()["seconds"] == made[0].seconds - 5
     other = laboratory.propose(TREES, "tried", "tester")["proposal"]
     for _ in range(2):
@@ -148,10 +155,9 @@ def test_the_dictionary_reaches_an_agent_and_personal_values_do_not():
     """Meaning, unit and when a column is known stand beside its train rows' shares."""
     meaning = {"description": "a class", "known": "30 days", "personal": True}
     schema = {"columns": {"kind": {"dtype": "str", **meaning}}}
-    told = lab_module._column(
-        laboratories.table()["kind"],
-        dictionary_of(to_yaml(schema))["kind"],
-    )
+    columns = profile(laboratories.table(), 0.0).columns
+    dictionary = dictionary_of(to_yaml(schema))
+    told = lab_module._described("kind", columns["kind"], dictionary["kind"])
     assert told["description"] == "a class"
     assert told["known"] == "30 days"
     assert "frequent" not in told
@@ -170,6 +176,38 @@ def claimed(laboratory: Laboratory, proposal: str) -> Event | None:
         return replace(laboratory, records=records()).claim(proposal, "agent", 60)
     except InvalidExperiment:
         return None
+
+
+def test_an_answer_stays_small_and_the_next_one_goes_on(tmp_path):
+    """Of 200 columns and of 40 long proposals an answer holds a few kB; `skip` leads to
+    the others.
+    """
+    laboratories.declare(tmp_path, BUDGET)
+    laboratory = Laboratory.of("made")
+    base = laboratory.base
+    names = [f"column_{place:03}" for place in range(200)]
+    texts = [f"{place % 8}{'x' * 60}" for place in range(80)]
+    train = replace(
+        base.assets["train_set"], rows=DataFrame(dict.fromkeys(names, texts))
+    )
+    assets = {**base.assets, "train_set": train}
+    laboratory = replace(laboratory, base=replace(base, assets=assets))
+    proposed = [f"proposal_{place:03}" for place in range(40)]
+    for id_ in proposed:
+        event = Event("proposed", "agent", id_, "x" * 1_000, WITHOUT_NOISE)
+        laboratory.records.add(lambda _, event=event: event)
+    assert [row["name"] for row in told_in_all(laboratory.describe)] == names
+    latest = [row["proposal"] for row in told_in_all(laboratory.history)]
+    assert latest == proposed[::-1]
+
+
+def told_in_all(tool: Callable[[int], Answer]) -> list[Answer]:
+    """Ask a tool until nothing is left to tell; each answer is small."""
+    told: list[Answer] = []
+    while rows := (answer := tool(len(told)))["data"]:
+        assert len(json.dumps(answer)) < 8_000
+        told += rows
+    return told
 
 
 def test_money_limits_the_seconds(tmp_path):
@@ -210,7 +248,7 @@ def test_an_error_of_the_data_does_not_quote_them(tmp_path):
     laboratory = laboratories.marked(tmp_path, BUDGET)
     nothing_left = {"exclude": ["useful", "more", "noise", "kind"]}
     answer = explored(laboratory, nothing_left)
-    assert answer["outcome"] == "failed"
+    assert answer["state"] == "failed"
     assert MARK not in json.dumps(answer)
     assert laboratory.budget()["explorations"] == 3
-    assert explored(laboratory, WITHOUT_NOISE)["outcome"] == "explored"
+    assert explored(laboratory, WITHOUT_NOISE)["state"] == "explored"

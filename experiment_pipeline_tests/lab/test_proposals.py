@@ -118,13 +118,6 @@ def test_a_wrong_name_gets_a_suggestion(named):
             proposals.changed(change, named, COLUMNS)
 
 
-@pytest.mark.parametrize("reason", ["  \n ", "x" * 1_001])
-def test_a_reason_is_asked_for(reason):
-    """It is what the record shows."""
-    with pytest.raises(InvalidExperiment, match="reason"):
-        proposals.checked_reason(reason)
-
-
 def test_code_of_defs_yaml_is_allowed_only_for_its_own_purpose(named):
     """A person has chosen it for this table, but not to be called in another place; the
     list of the laboratory allows it everywhere.

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,9 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from experiment_pipeline.lab.server import TOKEN_VARIABLE
+from experiment_pipeline.lab import page
+from experiment_pipeline.lab.laboratory import Laboratory
+from experiment_pipeline.lab.server import TOKEN_VARIABLE, LaboratoryServer
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline_tests.lab import laboratories
 from experiment_pipeline_tests.lab.laboratories import records
@@ -101,8 +104,8 @@ def have_ended(processes: list[psutil.Process]) -> bool:
 
 def cancelled() -> list[str]:
     """What is recorded of explorations that were stopped."""
-    ends = [tried.end for tried in records().history().tried]
-    return [end.words for end in ends if end and end.kind == "stopped"]
+    tried = records().history().tried
+    return [event.words for event in tried if event.kind == "stopped"]
 
 
 def test_an_agent_works_over_stdio(tmp_path, monkeypatch):
@@ -166,7 +169,7 @@ async def _each_tool(client: Client) -> None:
     assert (await agent.call("describe"))["metric"] == "rmse"
     assert (await agent.call("findings"))["data"] == []
     answer = await agent.tried(LINEAR, seconds=60)
-    assert (answer["outcome"], answer["agent"]) == ("explored", "scripted")
+    assert (answer["state"], answer["by"]) == ("explored", "scripted")
     assert agent.progress == sorted(agent.progress)
     assert agent.progress
     id_ = answer["proposal"]
@@ -175,8 +178,8 @@ async def _each_tool(client: Client) -> None:
     assert "outlook" in board
     assert (await agent.call("compare", proposal=id_))["words"]
     await agent.call("request_opening", proposal=id_, reason="simpler")
-    told = (await agent.call("history"))["proposals"]
-    assert told[0]["request"] == "waits for a person"
+    told = (await agent.call("history"))["data"]
+    assert told[0]["state"] == "requested"
     for wrong in (
         agent.call("propose", change={"serch": []}, reason="x"),
         agent.call("explore", proposal="nothing"),
@@ -185,6 +188,49 @@ async def _each_tool(client: Client) -> None:
     ):
         with pytest.raises(ValueError, match=r"did you mean|proposal|reason|tool"):
             await wrong
+
+
+def test_drawing_the_page_holds_up_no_other_call(tmp_path, monkeypatch):
+    """While an exploration that was cancelled is drawn on the page, another tool
+    answers; a reason of blanks alone is refused.
+    """
+    laboratories.declare(tmp_path, "explorations: 3, seconds: 200")
+    server = LaboratoryServer(Laboratory.of("made"))
+    is_drawing = threading.Event()
+    has_answered = threading.Event()
+    drawn: list[bool] = []
+
+    def draw(_: Laboratory) -> None:
+        is_drawing.set()
+        drawn.append(has_answered.wait(30))
+
+    monkeypatch.setattr(page, "write", draw)
+    open_process = anyio.open_process
+
+    async def session() -> None:
+        is_exploring = anyio.Event()
+
+        async def asleep(_: list[str], **options: Any) -> Process:
+            process = await open_process(["sleep", "600"], **options)
+            is_exploring.set()
+            return process
+
+        monkeypatch.setattr(anyio, "open_process", asleep)
+        async with Client(server) as client, anyio.create_task_group() as group:
+            agent = Agent(client)
+            with pytest.raises(ValueError, match="reason"):
+                await agent.call("propose", change=LINEAR, reason="  \n ")
+            group.start_soon(agent.tried, LINEAR)
+            await is_exploring.wait()
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await run_sync(is_drawing.wait, 30)
+                assert (await agent.call("budget"))["explorations"] == 2
+            has_answered.set()
+
+    anyio.run(session)
+    assert drawn == [True]
+    assert cancelled() == ["it was cancelled"]
 
 
 @contextmanager
@@ -278,14 +324,13 @@ def test_over_http_the_token_is_needed_and_whoever_goes_leaves_nothing_at_work(
             pass
         wait_until(cancelled, 60)
         assert cancelled() == ["it was cancelled"]
-        page = storage_root() / "made" / "laboratory.html"
-        wait_until(page.exists, 60)
-        assert ">it was cancelled<" in page.read_text()
+        place = storage_root() / "made" / "laboratory.html"
+        wait_until(place.exists, 60)
+        assert ">it was cancelled<" in place.read_text()
         wait_until(lambda: not workers(), 60)
         with exploring(port, proposal) as at_work:
             server.kill()
             wait_until(lambda: have_ended(at_work), 60)
     ended, killed = records().history().tried
     assert ended.seconds < 30
-    assert killed.end is None
-    assert killed.seconds == killed.claim.seconds == 40
+    assert (killed.kind, killed.seconds) == ("claimed", 40)
