@@ -395,7 +395,7 @@ class Costs(Closed):
         """The rows that a worth is stated for, and the same in words."""
         if self.per_month is None:
             return 1_000.0, "per 1,000 rows"
-        return self.per_month, f"a month of {self.per_month:,.15g} rows"
+        return self.per_month, f"in a month of {self.per_month:,.15g} rows"
 
 
 class Export(Closed):

@@ -223,7 +223,7 @@ _STAGES = (
                 "decision.",
             ),
         },
-        version=33,
+        version=34,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

@@ -493,8 +493,10 @@ def _sentences(run: Decided) -> Iterator[str]:
     """What else decides whether to use the model."""
     for row in run.rows["evidence"]:
         if row["kind"] == "incumbent":
-            change = numbers.as_known(row["difference"], row["low"], row["high"])
-            by = f": this model minus it {change}" if row["rows"] else ""
+            by = ""
+            if row["rows"]:
+                by = f"; the incumbent scores {numbers.score(row['score'])}, this "
+                by += f"model minus it {_change(row)}"
             yield f"Beside {row['what']}{by}."
     yield _worth(run)
     yield simpler_model(run)
@@ -503,13 +505,21 @@ def _sentences(run: Decided) -> Iterator[str]:
 def _worth(run: Decided) -> str:
     """What the model saves on the validation rows, in a sentence; empty: no costs."""
     parts = []
+    period = ""
     for row in run.rows["evidence"]:
         if row["kind"] == "worth":
-            saved = numbers.as_known(row["difference"], row["low"], row["high"])
+            other, _, period = row["what"].rpartition(", ")
             chance = row["low"] is None or row["low"] <= 0 <= row["high"]
-            doubt = " (may be chance)" if chance else ""
-            parts.append(f"{saved}{doubt} more than {row['what']}")
-    return f"By its costs, the model is worth {'; '.join(parts)}." if parts else ""
+            doubt = ", which may be chance" if chance else ""
+            parts.append(f"{_change(row)} compared with {other}{doubt}")
+    if not parts:
+        return ""
+    return f"By its costs, the model saves {period}: {'; '.join(parts)}."
+
+
+def _change(row: Row) -> str:
+    """The difference of a row of evidence, with its interval."""
+    return numbers.as_known(row["difference"], row["low"], row["high"])
 
 
 def simpler_model(run: Decided) -> str:
@@ -539,12 +549,9 @@ def _linear_evidence(run: Decided) -> Iterator[tuple[str, Row]]:
 
 
 def _beside_linear(run: Decided, evidence: Row, chosen: Row, linear: Row) -> str:
-    difference = numbers.as_known(
-        evidence["difference"], evidence["low"], evidence["high"]
-    )
     scores = (
         f"{run.run['metric']} {numbers.score(evidence['score'])}, this model minus it "
-        f"{difference}"
+        f"{_change(evidence)}"
     )
     is_tied = evidence["low"] is not None and evidence["low"] <= 0 <= evidence["high"]
     if not is_tied:

@@ -220,12 +220,18 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known():
         EvidenceRow(kind="challenger", what="best v0001: not compared", number=2),
         EvidenceRow(kind="incumbent", what="the incumbent rule: not compared"),
     ]
+    what = "the incumbent rule, by f1: the model is significantly better"
+    gain = Interval(0.05, 0.01, 0.09)
+    compared = EvidenceRow.of("incumbent", what, 0.6, gain=gain, rows=2_000)
+    rows.append(replace(compared, number=2))
     RunRecord(EXPERIMENT, run_id).record(rows)
     record = record_of(run_id)
     challengers = record["Challengers"]
     assert "linear | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
     assert "| best v0001: not compared |  |  |  |" in challengers
     assert "Beside the incumbent rule: not compared." in record["Decision"]
+    beside = "better; the incumbent scores 0.6000, this model minus it 0.0500 (0.0100"
+    assert beside in record["Decision"]
     unknown = record["What this run cannot know"]
     assert "rows like the 3 rejected ones" in unknown
 
@@ -311,10 +317,18 @@ def test_the_decision_says_what_the_model_is_worth():
     """And which part of it may be chance."""
     run_id = history.write_history()[2]
     chance = Interval(-20, -60, 20)
-    row = EvidenceRow.of("worth", "alarming always", 0.0, gain=chance, rows=2_000)
-    RunRecord(EXPERIMENT, run_id).record([row])
+    what = "alarming always, in a month of 5,000 rows"
+    row = EvidenceRow.of("worth", what, 0.0, gain=chance, rows=2_000)
+    gain = Interval(300, 100, 500)
+    nothing = what.replace("alarming always", "doing nothing")
+    surely = EvidenceRow.of("worth", nothing, 0.0, gain=gain, rows=2_000)
+    RunRecord(EXPERIMENT, run_id).record([row, replace(surely, number=2)])
     sections = record_of(run_id)
-    words = "worth -20.00 (-60.00 to 20.00) (may be chance) more than alarming always"
+    words = (
+        "By its costs, the model saves in a month of 5,000 rows: "
+        "-20.00 (-60.00 to 20.00) compared with alarming always, which may be chance; "
+        "300.00 (100.00 to 500.00) compared with doing nothing."
+    )
     assert words in sections["Decision"]
     assert "the model saves" in sections["What the model is worth"]
 

@@ -62,16 +62,21 @@ class IncumbentComparison:
         return -1 if self.metric == EXPECTED_COST else metric_of(self.metric).sign
 
     @property
+    def how(self) -> str:
+        """`significantly better`, or what else the model is."""
+        if self.gain is None or self.difference is None:
+            return "not compared"
+        if min(self._leads(self.gain)) > 0:
+            return "significantly better"
+        if max(self._leads(self.difference)) < 0:
+            return "significantly worse"
+        return "not significantly different"
+
+    @property
     def answer(self) -> str:
         """`significantly better than the incumbent rule`, or what else it is."""
-        how = "not compared with"
-        if self.gain is not None and self.difference is not None:
-            how = "not significantly different from"
-            if min(self._leads(self.gain)) > 0:
-                how = "significantly better than"
-            elif max(self._leads(self.difference)) < 0:
-                how = "significantly worse than"
-        return f"{how} the incumbent {self.column}"
+        joined = {"not compared": "with", "not significantly different": "from"}
+        return f"{self.how} {joined.get(self.how, 'than')} the incumbent {self.column}"
 
     def _leads(self, difference: Interval) -> tuple[float, float]:
         """The bounds of a difference, positive where the model is better."""

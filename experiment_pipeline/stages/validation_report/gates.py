@@ -357,22 +357,22 @@ class ChampionComparison:
         limit = gate.limit
         if self.must_be_better:
             difference = scores.gain
-            bound = "worse"
             limit = 0.0
             value = metrics.worse_bound(metric, difference)
             passed = self.better
             means = f"{'' if passed else 'not '}significantly better than it"
         else:
             difference = scores.difference
-            bound = "better"
             value = metrics.better_bound(metric, difference)
             passed = not metrics.better(metric, limit, value)
             means = f"{'not ' if passed else ''}significantly worse than it"
             if limit:
                 means += f" by more than {numbers.score(self._tolerated)}"
         both = (scores.champion, scores.challenger)
-        paired = _paired_in_words(metric, both, scores.rows, bound, difference)
-        compared = f"{gate.rule}: {paired}"
+        paired = _paired_in_words(metric, self.version, both, scores.rows, difference)
+        sign = metrics.metric_of(metric).sign
+        needed = _requirement(sign, limit, better=self.must_be_better)
+        compared = f"{gate.rule}: {paired}. {needed}"
         if scores.reversed is not None:
             auc = numbers.interval(scores.reversed)
             compared += f"; its AUC is worse than chance: {auc}"
@@ -385,20 +385,32 @@ class ChampionComparison:
 
 def _paired_in_words(
     metric: str,
+    other: str,
     scores: tuple[float, float],
     rows: int,
-    bound: str,
     difference: Interval,
 ) -> str:
-    """Return the scores of what is there and of the model, and one `bound` of their
+    """Return the scores of the model and of the other, which is there, and their
     difference.
     """
     before, after = map(numbers.score, scores)
     return (
-        f"{metric} {after} after {before} on the same {rows:,} rows; {bound} bound "
-        f"({numbers.confidence(difference.level)}) of the difference "
-        f"{numbers.interval(difference)}"
+        f"{metric} is {after}, that of {other} is {before}, on the same {rows:,} rows. "
+        f"The difference is {numbers.estimate(difference)}, its "
+        f"{numbers.confidence(difference.level)} interval {numbers.bounds(difference)}"
     )
+
+
+def _requirement(sign: int, limit: float, *, better: bool = False) -> str:
+    """Return what a paired difference must be: `better` than the limit, or not worse.
+
+    `sign`: 1 if a greater score is better, else -1.
+    """
+    ends = ("lower", "upper")[::sign]
+    sides = ("below", "above")[::sign]
+    if better:
+        return f"Its {ends[0]} bound must be {sides[1]} {limit:.4g}"
+    return f"Its {ends[1]} bound must not be {sides[0]} {limit:.4g}"
 
 
 def incumbent_gate(comparison: IncumbentComparison) -> Gate:
@@ -407,7 +419,7 @@ def incumbent_gate(comparison: IncumbentComparison) -> Gate:
     difference = comparison.difference
     gate = Gate(
         metric,
-        rule=f"not_worse_than_incumbent {comparison.column}",
+        rule=f"not worse than the incumbent {comparison.column}",
         value=math.nan,
         limit=0.0,
         by_bound=True,
@@ -419,11 +431,11 @@ def incumbent_gate(comparison: IncumbentComparison) -> Gate:
         return replace(gate, rule=f"{gate.rule}: {comparison.why_not_compared}")
     better = difference.high if comparison.sign > 0 else difference.low
     paired = _paired_in_words(
-        metric, comparison.scores, comparison.rows, "better", difference
+        metric, "the incumbent", comparison.scores, comparison.rows, difference
     )
     return replace(
         gate,
-        rule=f"{gate.rule}: {paired}",
+        rule=f"{gate.rule}: {paired}. {_requirement(comparison.sign, gate.limit)}",
         value=better,
         passed=comparison.sign * better >= 0,
         conclusive=True,

@@ -159,7 +159,7 @@ def _beside_incumbent(comparison: IncumbentComparison) -> EvidenceRow:
     if comparison.gain is None:
         what = f"{what}: {comparison.why_not_compared}"
         return EvidenceRow(kind="incumbent", what=what)
-    what += f" by {comparison.metric}: the model is {comparison.answer}"
+    what += f", by {comparison.metric}: the model is {comparison.how}"
     if comparison.left_out:
         what += f"; {comparison.left_out:,} rows without its answer are left out"
     return EvidenceRow.of(

@@ -298,7 +298,7 @@ def _worse_than_incumbent(report: ValidationReport) -> Iterator[Reason]:
     if not gate.passed:
         yield Reason(
             "worse_than_incumbent",
-            f"This model is {comparison.answer}: {gate.rule}.",
+            f"This model is {comparison.answer}: {gate.rule.partition(': ')[2]}.",
             "Go on with the incumbent; give the model the columns that it decides by.",
         )
 

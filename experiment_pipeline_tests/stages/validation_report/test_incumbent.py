@@ -55,8 +55,14 @@ def test_a_model_that_knows_more_is_better_than_the_rule(task: str):
     assert report.incumbent.answer == "significantly better than the incumbent rule"
     assert compared(report).rows == report.rows
     assert [used.feature for used in report.usage.importance].count("rule") == 0
-    assert "not_worse_than_incumbent rule" in report.gates_in_words
-    assert "the incumbent rule by" in render(checked.document)
+    sides = {
+        "multiclass": "upper bound must not be below",
+        "regression": "lower bound must not be above",
+    }
+    words = report.gates_in_words
+    assert "not worse than the incumbent rule: " in words
+    assert f"Its {sides[task]} 0: " in words
+    assert "the incumbent rule, by" in render(checked.document)
     assert ValidationReport.from_json(report.to_json()).incumbent == report.incumbent
 
 
@@ -65,7 +71,7 @@ def test_a_rule_that_is_surely_better_stops_the_model():
     checked = told("binary", table("binary", 1_500)["y"])
     report = checked.check.report
     assert [gate.name for gate in report.failed_gates] == [
-        "not_worse_than_incumbent rule"
+        "not worse than the incumbent rule"
     ]
     assert report.incumbent.answer == "significantly worse than the incumbent rule"
     codes = [reason.code for reason in checked.check.next_search.reasons]

@@ -119,7 +119,7 @@ def test_what_takes_too_long_is_not_computed_and_says_so():
 @pytest.mark.parametrize(
     ("costs", "rows", "words"),
     [
-        ({"true_positive": -40, "per_month": 5_000}, 5_000, "a month of 5,000 rows"),
+        ({"true_positive": -40, "per_month": 5_000}, 5_000, "in a month of 5,000 rows"),
         ({"false_negative": 40}, 1_000, "per 1,000 rows"),
     ],
 )
