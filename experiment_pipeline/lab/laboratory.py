@@ -161,7 +161,7 @@ class Laboratory:
 
     def _changed(self, change: Mapping[str, Any]) -> NamedColumns:
         columns = self.base.assets["raw_data"].frame.columns
-        return proposals.changed(change, self.base.named, [*map(str, columns)])
+        return proposals.changed(change, self.base.named, columns)
 
     def claim(self, proposal: str, agent: str, seconds: float | None) -> Event | None:
         """Claim seconds for an exploration, by default an equal share of what is left;
@@ -206,7 +206,8 @@ class Laboratory:
         try:
             end = self._explored(claim)
         except errors.ExperimentPipelineError as error:
-            end = replace(claim, kind="failed", words=_told_error(error))
+            words = _told_error(error)
+            end = replace(claim, kind="failed", words=words, error=str(error))
         self.end(end, perf_counter() - began + _OVERHEAD_SECONDS)
 
     def end(self, end: Event, seconds: float) -> None:
@@ -430,12 +431,8 @@ def _told_error(error: errors.ExperimentPipelineError) -> str:
     """Return an error without what it may quote: cells of the table, paths."""
     if isinstance(error, errors.InvalidExperiment | errors.TrainingError):
         return str(error)[:1_000]
-    if isinstance(error, errors.DataError):
-        return (
-            "the data analysis or a check of the rows ends it; `findings` says what "
-            "train and test rows show"
-        )
-    return f"{type(error).__name__}: the person finds it in the log of the laboratory"
+    kind = type(error).__name__
+    return f"{kind}: `findings` may say why; the person finds it on the page"
 
 
 def _described(name: str, column: ColumnProfile, meaning: Meaning) -> Answer:

@@ -5,10 +5,6 @@
 In: the records of a laboratory. Out: a `Document`; `write` puts it beside the runs.
 """
 
-from collections.abc import Iterable
-
-import numpy as np
-
 from experiment_pipeline.experiment.explore import Exploration
 from experiment_pipeline.lab.laboratory import Laboratory
 from experiment_pipeline.lab.records import History
@@ -72,35 +68,36 @@ def _chart(base: Exploration, history: History) -> document.Block:
     """Each exploration's score, the best so far, and what luck alone may bring."""
     metric = base.board.metric
     sign = metric_of(metric).sign
-    scores = {
-        event.exploration: event.result.score
-        for event in history.tried
-        if event.result is not None and event.result.judged_by == base.judged_by
-    }
-    if not scores:
+    start = base.board.score.estimate
+    best = [Mark(0, start)]
+    points: list[Mark] = []
+    spans: list[Span] = []
+    floor: list[Mark] = []
+    for event in history.tried:
+        result = event.result
+        if result is None or result.judged_by != base.judged_by:
+            continue
+        number = event.exploration
+        score = result.score
+        points.append(Mark(number, score.estimate))
+        spans.append(Span(number, score.low, score.high))
+        best.append(Mark(number, sign * max(sign * best[-1].y, sign * score.estimate)))
+        if event.difference is not None:
+            luck = (event.difference.high - event.difference.low) / 2
+            before = result.estimate - event.difference.estimate
+            floor.append(Mark(number, before + sign * luck))
+    if not points:
         return document.Paragraph("Nothing was explored yet.")
-    estimates = [base.board.score.estimate]
-    estimates += [score.estimate for score in scores.values()]
-    best = sign * np.maximum.accumulate(sign * np.array(estimates))
-    floor = {
-        event.exploration: event.result.estimate
-        - change.estimate
-        + sign * (change.high - change.low) / 2
-        for event in history.tried
-        if event.result is not None and (change := event.difference) is not None
-    }
     series = [
-        Line(_marks([0, *scores], best), GOOD, "best so far", 0, step=True),
-        Intervals(
-            [Span(n, s.low, s.high) for n, s in scores.items()], MUTED, opacity=0.5
-        ),
-        Points(_marks(scores, estimates[1:]), SERIES[0], "explorations"),
-        Line(_marks(floor, floor.values()), MUTED, "noise floor"),
+        Line(best, GOOD, "best so far", 0, step=True),
+        Intervals(spans, MUTED, opacity=0.5),
+        Points(points, SERIES[0], "explorations"),
+        Line(floor, MUTED, "noise floor"),
     ]
     return charts.chart(
         f"{metric} over explorations",
-        f"{metric} of {numbers.counted(len(scores), 'exploration')}; the person's "
-        f"settings score {numbers.score(best[0])}, the best {numbers.score(best[-1])}.",
+        f"{metric} of {numbers.counted(len(points), 'exploration')}; the person's "
+        f"settings score {numbers.score(start)}, the best {numbers.score(best[-1].y)}.",
         Plot(Axis("exploration"), Axis(metric), series, legend=True),
         f"Vertical lines are {numbers.share(LEVEL)} intervals that hold for everything "
         "scored on these test rows. The best so far begins with the person's settings. "
@@ -109,10 +106,6 @@ def _chart(base: Exploration, history: History) -> document.Block:
         "be luck, and its agent is not told it.",
         size="full",
     )
-
-
-def _marks(numbers_: Iterable[int], scores: Iterable[float]) -> list[Mark]:
-    return [*map(Mark, numbers_, scores)]
 
 
 def _explorations(history: History) -> document.TableBlock:
@@ -126,7 +119,7 @@ def _explorations(history: History) -> document.TableBlock:
                 str(event.exploration),
                 event.by,
                 proposed[event.proposal].words,
-                event.words,
+                event.error or event.words,
                 numbers.score(result.score.estimate) if result else "",
                 numbers.difference(event.difference) if event.difference else "",
                 numbers.seconds(event.seconds),

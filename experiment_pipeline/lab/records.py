@@ -71,6 +71,7 @@ class Event:
     compared_with: str = ""  # the proposal that was best before
     difference: Interval | None = None  # to it, paired, at the level of all
     is_best: bool = False  # better than the best before
+    error: str = ""  # for the person: it may quote cells and paths
     at: str = field(default_factory=now)
 
 

@@ -42,9 +42,6 @@ _WRITES = ToolAnnotations(read_only_hint=False, idempotent_hint=True)
 _REPORT_EVERY = 1.0  # seconds
 _LONGEST_AGENT = 60
 
-ProposalId = Annotated[
-    str, Field(description="An id that `propose` gave", max_length=40)
-]
 Reason = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000),
@@ -126,7 +123,7 @@ class LaboratoryServer(MCPServer):
 
     async def explore(
         self,
-        proposal: ProposalId,
+        proposal: str,
         context: Context,
         seconds: Annotated[
             float | None, Field(description="At most; unset: an equal share", gt=0)
@@ -187,7 +184,7 @@ class LaboratoryServer(MCPServer):
         page.write(self._laboratory)
 
     def request_opening(
-        self, proposal: ProposalId, reason: Reason, context: Context
+        self, proposal: str, reason: Reason, context: Context
     ) -> Answer:
         """Ask a person to evaluate an explored proposal on the validation set."""
         agent = self._name_of(context)

@@ -242,13 +242,15 @@ def test_two_persons_at_once_open_no_more_than_the_looks(tmp_path):
 
 
 def test_an_error_of_the_data_does_not_quote_them(tmp_path):
-    """A proposal that no row can be modelled by fails with words, without a cell; it
-    counts, and the next one goes on.
+    """A proposal that no row can be modelled by fails with words, without a cell; the
+    page says more to the person. It counts, and the next one goes on.
     """
     laboratory = laboratories.marked(tmp_path, BUDGET)
     nothing_left = {"exclude": ["useful", "more", "noise", "kind"]}
     answer = explored(laboratory, nothing_left)
     assert answer["state"] == "failed"
     assert MARK not in json.dumps(answer)
+    assert answer["words"].startswith("UnusableTable: `findings` may say")
+    assert "no feature is left" in render(page.page(laboratory))
     assert laboratory.budget()["explorations"] == 3
     assert explored(laboratory, WITHOUT_NOISE)["state"] == "explored"
