@@ -66,9 +66,11 @@ def test_the_tree_of_contributing_is_the_real_one():
     assert [name for _, name, what in told if not what] == ["stages/"]
 
 
-def test_what_contributing_names_is_there():
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "AGENTS.md"])
+def test_what_contributing_names_is_there(page):
     """Every file and folder between backticks exists."""
-    named = set(re.findall(r"`(experiment_pipeline(?:_tests)?/[\w/.]*)`", CONTRIBUTING))
+    text = (ROOT / page).read_text()
+    named = set(re.findall(r"`(experiment_pipeline(?:_tests)?/[\w/.]*)`", text))
     assert named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 

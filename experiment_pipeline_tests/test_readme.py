@@ -22,7 +22,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = {
     path: path.read_text()
-    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    for path in (
+        ROOT / "README.md",
+        ROOT / "AGENTS.md",
+        *(ROOT / "docs").rglob("*.md"),
+    )
 }
 PAGES = {
     path: text for path, text in PAGES.items() if not {"_build", "made"} & {*path.parts}

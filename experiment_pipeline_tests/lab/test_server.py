@@ -190,9 +190,32 @@ async def _each_tool(client: Client) -> None:
             await wrong
 
 
+def test_what_is_no_argument_is_refused_before_anything_is_kept(tmp_path):
+    """A reason of blanks or of a page, seconds that are no positive number: the record
+    stays as it was.
+    """
+    laboratories.declare(tmp_path, "explorations: 3, seconds: 200")
+    server = LaboratoryServer(Laboratory.of("made"))
+
+    async def session() -> None:
+        async with Client(server) as client:
+            agent = Agent(client)
+            change = {"change": LINEAR, "reason": "why not"}
+            proposal = (await agent.call("propose", **change))["proposal"]
+            for reason in ("  \n ", "x" * 1_001):
+                with pytest.raises(ValueError, match="reason"):
+                    await agent.call("propose", change=LINEAR, reason=reason)
+            for seconds in (0, -5, "nan"):
+                with pytest.raises(ValueError, match="seconds"):
+                    await agent.call("explore", proposal=proposal, seconds=seconds)
+
+    anyio.run(session)
+    assert [event.kind for event in records().history()] == ["proposed"]
+
+
 def test_drawing_the_page_holds_up_no_other_call(tmp_path, monkeypatch):
     """While an exploration that was cancelled is drawn on the page, another tool
-    answers; a reason of blanks alone is refused.
+    answers.
     """
     laboratories.declare(tmp_path, "explorations: 3, seconds: 200")
     server = LaboratoryServer(Laboratory.of("made"))
@@ -218,8 +241,6 @@ def test_drawing_the_page_holds_up_no_other_call(tmp_path, monkeypatch):
         monkeypatch.setattr(anyio, "open_process", asleep)
         async with Client(server) as client, anyio.create_task_group() as group:
             agent = Agent(client)
-            with pytest.raises(ValueError, match="reason"):
-                await agent.call("propose", change=LINEAR, reason="  \n ")
             group.start_soon(agent.tried, LINEAR)
             await is_exploring.wait()
             group.cancel_scope.cancel()
