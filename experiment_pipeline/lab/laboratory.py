@@ -79,6 +79,8 @@ _STATES = (
     *("proposed", "claimed", "stopped", "explored", "failed", "requested"),
     "opened",
 )
+# Errors that the same proposal has again.
+_FAULTS = (errors.InvalidExperiment, errors.DataError, errors.TrainingError)
 # Of the seconds of a claim, for reading the table and starting a process.
 _OVERHEAD_SECONDS = 4.0
 _SEARCH_SHARE = 0.85
@@ -201,11 +203,14 @@ class Laboratory:
         return self.records.add(decide)
 
     def carry_out(self, claim: Event) -> None:
-        """Explore a claimed proposal, and keep what came of it."""
+        """Explore a claimed proposal, and keep what came of it.
+
+        Raises what is not the proposal's fault: it may be tried again.
+        """
         began = perf_counter()
         try:
             end = self._explored(claim)
-        except errors.ExperimentPipelineError as error:
+        except _FAULTS as error:
             words = _told_error(error)
             end = replace(claim, kind="failed", words=words, error=str(error))
         self.end(end, perf_counter() - began + _OVERHEAD_SECONDS)
@@ -429,10 +434,10 @@ def _without_scores(exploration: Exploration) -> list[Answer]:
 
 def _told_error(error: errors.ExperimentPipelineError) -> str:
     """Return an error without what it may quote: cells of the table, paths."""
-    if isinstance(error, errors.InvalidExperiment | errors.TrainingError):
-        return str(error)[:1_000]
-    kind = type(error).__name__
-    return f"{kind}: `findings` may say why; the person finds it on the page"
+    if isinstance(error, errors.DataError):
+        kind = type(error).__name__
+        return f"{kind}: `findings` may say why; the person finds it on the page"
+    return str(error)[:1_000]
 
 
 def _described(name: str, column: ColumnProfile, meaning: Meaning) -> Answer:

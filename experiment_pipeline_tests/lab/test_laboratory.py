@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from pandas import DataFrame
 
 import experiment_pipeline as ep
-from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.errors import InvalidExperiment, StorageError
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.intake.profile import profile
 from experiment_pipeline.lab import laboratory as lab_module
@@ -254,3 +255,20 @@ def test_an_error_of_the_data_does_not_quote_them(tmp_path):
     assert "no feature is left" in render(page.page(laboratory))
     assert laboratory.budget()["explorations"] == 3
     assert explored(laboratory, WITHOUT_NOISE)["state"] == "explored"
+
+
+def test_what_is_no_fault_of_a_proposal_leaves_it_to_be_tried_again(
+    tmp_path, monkeypatch
+):
+    """A storage that fails ends the process; the same proposal is claimed once more."""
+    laboratory, proposal = with_proposal(tmp_path, BUDGET)
+    failure = StorageError("the bucket", rule="no answer", fix="Wait.")
+    monkeypatch.setattr(lab_module, "explored", Mock(side_effect=failure))
+    claim = claimed(laboratory, proposal)
+    assert claim is not None
+    with pytest.raises(StorageError):
+        laboratory.carry_out(claim)
+    laboratory.end(replace(claim, kind="stopped"), 5.0)  # as the server does
+    again = claimed(laboratory, proposal)
+    assert again is not None
+    assert again.exploration == 2
