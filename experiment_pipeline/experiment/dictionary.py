@@ -5,6 +5,8 @@ and what only people know.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pandas as pd
@@ -141,20 +143,13 @@ def draft_dictionary(
     file = YamlFile(named.schema_text, named.schema_path, InvalidSchema)
     schema = read_schema(file)
     contents = read_source(named.spec.source)
-    of_file = _of_parquet(contents[0][1])
-    of_list = {} if list_ is None else _of_list(_read_list(list_), list_, schema)
-    of_asset: Said = {}
-    if upstream is not None:
-        delivered = upstream[upstream["column"].isin(schema.columns)]
-        # None of them: its names are written otherwise, which is an error.
-        relevant = upstream if delivered.empty else delivered
-        of_asset = _of_list(relevant, "the asset", schema)
+    # Each is surer than those before it.
+    sources = [_of_parquet(contents[0][1]), *_of_lists(list_, upstream, schema)]
     added: Said = {}
     said: Said = {}
     for name, column in schema.columns.items():
-        drafted = _unit(name, column)
-        for source in (of_file, of_asset, of_list):
-            drafted |= source.get(name, {})
+        drafted = reduce(or_, (source.get(name, {}) for source in sources))
+        drafted = _unit(name, column) | drafted
         new = {key: drafted[key] for key in drafted if key not in column.said}
         if new and not column.regex:
             added[name] = new
@@ -267,6 +262,19 @@ def _of_dbt(path: str) -> pd.DataFrame:
         rule = "is not dbt's YAML of one model with columns"
         raise InvalidSchema(path, rule, fix) from None
     return pd.DataFrame(rows).astype("str").fillna("")
+
+
+def _of_lists(
+    list_: str | None, upstream: pd.DataFrame | None, schema: SchemaFile
+) -> Iterator[Said]:
+    """Yield what an asset and then what a list says of the columns of a schema."""
+    if upstream is not None:
+        delivered = upstream[upstream["column"].isin(schema.columns)]
+        # None of them: its names are written otherwise, which is an error.
+        named = upstream if delivered.empty else delivered
+        yield _of_list(named, "the asset", schema)
+    if list_ is not None:
+        yield _of_list(_read_list(list_), list_, schema)
 
 
 def _read_list(path: str) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """What Dagster's assets say about the columns of their tables."""
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -28,32 +30,40 @@ def columns_of_asset(key: str, path_within_project: Path) -> pd.DataFrame:
         rule = f"its Dagster project cannot be loaded: {error}"
         fix = "run this in the project and its environment, or draft with --from"
         raise InvalidExperiment(f"asset {key}", rule, fix) from error
-    recorded = []
-    if graph.has(asset):
-        recorded.append(graph.get(asset).metadata)
+    defined = graph.get(asset).metadata if graph.has(asset) else {}
+    rows: dict[str, dict[str, str]] = {}
+    for column in _columns(asset, defined):
+        rows.setdefault(column.name, {}).update(_said(column))
+    if not rows:
+        keys = [other.to_user_string() for other in graph.get_all_asset_keys()]
+        guess = "" if graph.has(asset) else f"; {did_you_mean(key, sorted(keys))}"
+        raise InvalidExperiment(
+            f"asset {key}",
+            rule=f"has no metadata {_COLUMNS}{guess}",
+            fix="give it a TableSchema, or draft from a CSV or dbt's YAML with --from",
+        )
+    table = pd.DataFrame.from_dict(rows, "index")
+    return table.rename_axis("column").reset_index().astype("str").fillna("")
+
+
+def _columns(
+    asset: dg.AssetKey, defined: Mapping[str, Any]
+) -> Iterator[dg.TableColumn]:
+    """Yield the columns that the metadata of an asset's definition and of its latest
+    materialization describe.
+    """
+    recorded = [defined]
     if os.environ.get(HOME):
         with dg.DagsterInstance.get() as instance:
             event = instance.get_latest_materialization_event(asset)
         if event is not None and event.asset_materialization is not None:
             recorded.append(event.asset_materialization.metadata)
-    rows: dict[str, dict[str, str]] = {}
     for metadata in recorded:
-        value = metadata.get(_COLUMNS)
-        schema = (
-            value.schema if isinstance(value, dg.TableSchemaMetadataValue) else value
-        )
-        for column in schema.columns if isinstance(schema, dg.TableSchema) else ():
-            rows.setdefault(column.name, {}).update(_said(column))
-    if not rows:
-        keys = sorted(found.to_user_string() for found in graph.get_all_asset_keys())
-        known = "" if graph.has(asset) else f"; {did_you_mean(key, keys)}"
-        raise InvalidExperiment(
-            f"asset {key}",
-            rule=f"has no metadata {_COLUMNS}{known}",
-            fix="give it a TableSchema, or draft from a CSV or dbt's YAML with --from",
-        )
-    table = pd.DataFrame.from_dict(rows, "index")
-    return table.rename_axis("column").reset_index().astype("str").fillna("")
+        schema = metadata.get(_COLUMNS)
+        if isinstance(schema, dg.TableSchemaMetadataValue):
+            schema = schema.schema
+        if isinstance(schema, dg.TableSchema):
+            yield from schema.columns
 
 
 def _said(column: dg.TableColumn) -> dict[str, str]:
