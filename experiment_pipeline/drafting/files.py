@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.honest_split import more_honest_splits
 from experiment_pipeline.drafting.inference import Decision, Draft, infer
+from experiment_pipeline.drafting.labels import late_labels
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.intake.raw_table import RawTable, read
 from experiment_pipeline.intake.sources import read_source
@@ -43,8 +44,9 @@ from experiment_pipeline.table.features import (
     feature_columns,
 )
 from experiment_pipeline.table.kinds import Kind, holds_objects, is_unsigned, kind_of
+from experiment_pipeline.table.label import prepare_labelled
 from experiment_pipeline.table.membership import assign, split_keys
-from experiment_pipeline.table.preparation import PreparedTable, prepare
+from experiment_pipeline.table.preparation import PreparedTable
 from experiment_pipeline.table.schema import load_schema
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -87,9 +89,14 @@ def draft_experiment(
     address = {**wishes.source, "url": written_url}
     stated = {key: value for key, value in settings.items() if key != "exclude"}
 
-    def tried_with(split: Decision | None) -> TriedDraft:
+    def tried_with(split: Decision | None, label: Decision | None) -> TriedDraft:
         draft = infer(
-            table.frame, wishes, rows, monotone="monotone" in stated, split=split
+            table.frame,
+            wishes,
+            rows,
+            monotone="monotone" in stated,
+            split=split,
+            label=given_label(settings) or label,
         )
         excluded = {**draft.excluded, **settings.get("exclude", {})}
         draft = replace(draft, excluded=excluded)
@@ -100,9 +107,7 @@ def draft_experiment(
         return try_out(table.frame, draft, spec_from(name, attributes, lambda _: place))
 
     is_asked_for = wishes.split is not None or wishes.split_column is not None
-    tried = tried_with(None)
-    if not is_asked_for:
-        tried = with_honest_split(tried, tried_with)
+    tried = most_honest(tried_with, split_is_given=is_asked_for)
     text = defs_yaml(name, tried.draft, _described(table, rows), address, command)
     files = {
         "schema.yaml": tried.schema_text,
@@ -144,6 +149,32 @@ class TriedDraft:
     prepared: PreparedTable  # with the set of each row, if there are `sets`
     sets: SplitSets | None  # None if it failed before the split
     problem: str | None  # why a run would stop
+
+
+def given_label(settings: Mapping[str, Any]) -> Decision | None:
+    """Return what settings say about labels."""
+    return Decision(settings["label"], "given") if settings.get("label") else None
+
+
+def most_honest(
+    tried_with: Callable[[Decision | None, Decision | None], TriedDraft],
+    *,
+    split_is_given: bool,
+) -> TriedDraft:
+    """Return the draft that sets rows without a label aside, and has the most honest
+    split, unless that is given.
+
+    `tried_with`: split and label → their draft.
+    """
+    tried = tried_with(None, None)
+    label = None
+    if tried.sets is not None:
+        label = late_labels(tried.prepared, tried.spec)
+    if label is not None:
+        tried = tried_with(None, label)
+    if split_is_given:
+        return tried
+    return with_honest_split(tried, lambda split: tried_with(split, label))
 
 
 def with_honest_split(
@@ -203,7 +234,7 @@ def _with_hints(tried: TriedDraft, hints: Iterable[str]) -> TriedDraft:
 
 def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft:
     """Prepare, validate and split the table as a run will do it."""
-    prepared = prepare(raw, spec.preparation, spec.exclude)
+    prepared = prepare_labelled(raw, spec)
     schema_text = infer_schema(prepared.frame, spec.target, split_keys(spec))
     try:
         schema = load_schema(schema_text)
@@ -361,7 +392,7 @@ def _comment(text: str, indent: int) -> str:
 
 def schema_of(delivered: pd.DataFrame, spec: ExperimentSpec) -> str:
     """Return the text of the schema that a table has once it is prepared."""
-    prepared = prepare(delivered, spec.preparation, spec.exclude)
+    prepared = prepare_labelled(delivered, spec)
     return infer_schema(prepared.frame, spec.target, split_keys(spec))
 
 

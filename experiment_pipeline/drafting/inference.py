@@ -7,7 +7,6 @@ What the models will meet only people know: the other splits become hints.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -30,10 +29,22 @@ from experiment_pipeline.drafting.questions import question_of_target, questions
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
-from experiment_pipeline.stages.data_analysis.facts import by_setting, rejection_limit
+from experiment_pipeline.spec.models import duration
+from experiment_pipeline.stages.data_analysis.facts import (
+    by_setting,
+    is_named_like_a_birth,
+    rejection_limit,
+)
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.features import all_calendar_columns, plain
-from experiment_pipeline.table.kinds import NUMERIC, QUANTITIES, TEXTS, kind_of
+from experiment_pipeline.table.kinds import (
+    NUMERIC,
+    QUANTITIES,
+    TEXTS,
+    kind_of,
+    naive_utc,
+)
+from experiment_pipeline.table.label import happened_within
 
 # The default of validation.max_rejected_fraction, and how much of it is left to other
 # reasons than a missing target.
@@ -67,8 +78,6 @@ SPLITS = ("random", "group", "time", "column")
 # A split by time needs dates on at least this many days to cut between, one by groups
 # at least this many groups.
 FEWEST_DAYS, FEWEST_ENTITIES = 10, 10
-# Of people and things, not of rows: a model meets every age at any time.
-_BIRTH = re.compile(r"birth|born|\bdob\b|(?<![a-z])dob(?![a-z])", re.IGNORECASE)
 # An entity column (store, user) with at least ROWS_OF_A_KNOWN_ONE rows per entity
 # becomes a feature if MET_AGAIN of the rows after quantile LATEST are about earlier
 # entities, or if PARTNERS times as many pairs as entities exist with another such
@@ -104,6 +113,7 @@ class Draft:
     task: Decision
     positive_class: Decision | None
     metric: Decision
+    label: Decision | None  # how long labels take; None: all are in
     split: Decision
     excluded: Mapping[str, str]  # column → reason
     prepared: tuple[ColumnPlan, ...]  # columns that are changed before validation
@@ -150,6 +160,8 @@ class Draft:
         }
         if self.positive_class is not None:
             keys["positive_class"] = self.positive_class.value
+        if self.label is not None:
+            keys["label"] = self.label.value
         if self.evaluation is not None:
             keys["evaluation"] = self.evaluation.value
         if self.fits is not None:
@@ -166,17 +178,20 @@ def infer(
     *,
     monotone: bool = False,
     split: Decision | None = None,
+    label: Decision | None = None,
 ) -> Draft:
     """Draft an experiment on a table, or on a sample of its `rows`.
 
     The sample is numbered as in the table; `monotone`: the experiment will have
-    directions; `split`: decided before. Raises UnusableTable: a decision is wrong, or
-    only the user can make it; the fix names the option.
+    directions; `split` and `label`: decided before. Raises UnusableTable: a
+    decision is wrong, or only the user can make it; the fix names the option.
     """
     _check_names(raw, wishes)
     plans = plan_columns(raw)
     target_plan = plans.pop(wishes.target)
     target = _as_prepared(raw[wishes.target], target_plan)
+    if label is not None and kind_of(target) == "datetime":
+        target = _happened_within(target, raw, plans, label.value)
     task = _task(target, wishes.task)
     positive = _positive_class(target, task, wishes.positive_class)
     if split is None:
@@ -218,6 +233,7 @@ def infer(
         task=task,
         positive_class=positive,
         metric=metric,
+        label=label,
         split=split,
         excluded=excluded,
         prepared=_prepared(target_plan, plans, excluded),
@@ -262,7 +278,7 @@ def _times(plans: Mapping[str, ColumnPlan], wishes: Wishes) -> tuple[str, ...]:
         and plan.times.days >= FEWEST_DAYS
         and plan.times.share >= LEAST_DATES
         and name not in wishes.exclude
-        and not _BIRTH.search(name)
+        and not is_named_like_a_birth(name)
     }
 
     def unlikely(name: str) -> tuple[bool, int]:
@@ -302,7 +318,7 @@ def _prepared(
     """Return the columns that are changed before validation."""
     features = [plan for name, plan in plans.items() if name not in excluded]
     prepared = [plan for plan in features if plan.preparation]
-    if target.preparation.get("types") == "number":
+    if target.preparation.get("types") in {"number", "datetime"}:
         return (target, *prepared)
     return tuple(prepared)
 
@@ -347,6 +363,22 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
         return target
     prepared = read_completely(target, settings)
     return target if prepared is None else prepared
+
+
+def _happened_within(
+    target: pd.Series,
+    raw: pd.DataFrame,
+    plans: Mapping[str, ColumnPlan],
+    label: Mapping[str, Any],
+) -> pd.Series:
+    """Return whether the dates of the target came in time, as the stages will see it;
+    the dates themselves where the YAML names no usable column, which is refused later.
+    """
+    plan = plans.get(label.get("since", ""))
+    if plan is None or plan.times is None:
+        return target
+    since = naive_utc(instants_of(raw[plan.name], plan))
+    return happened_within(target, since, duration(label["within"]))
 
 
 def _columns_of(split: Mapping[str, Any]) -> list[str]:
@@ -448,7 +480,7 @@ def _task(target: pd.Series, task: str | None) -> Decision:
     """Decide between binary, multiclass and regression; `task`: the user's choice."""
     present = target.dropna()
     distinct, kind = present.nunique(), kind_of(present)
-    problem = ""
+    problem, fix = "", "name another --target"
     if distinct == 0:
         problem = "it is missing in every row: there is nothing to learn"
     elif distinct == 1:
@@ -456,8 +488,12 @@ def _task(target: pd.Series, task: str | None) -> Decision:
         problem = f"it is {value!r} in every row: there is nothing to learn"
     elif kind == "datetime":
         problem = "it holds dates, which no task can predict"
+        fix += (
+            ", or say within which time of another column they have to come: "
+            "label: {since: signed_up, within: 90 days}"
+        )
     if problem:
-        raise _unusable(target, problem, "name another --target")
+        raise _unusable(target, problem, fix)
     if task is not None:
         return _chosen_task(present, distinct, task)
     if distinct == 2:

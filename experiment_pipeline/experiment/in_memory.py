@@ -13,9 +13,10 @@ import pandas as pd
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import (
     TriedDraft,
+    given_label,
+    most_honest,
     schema_of,
     try_out,
-    with_honest_split,
 )
 from experiment_pipeline.drafting.inference import Decision, Draft, infer
 from experiment_pipeline.errors import NotAccepted
@@ -222,18 +223,26 @@ def declare(
         seconds=settings.get("budget", {}).get("seconds"),
     )
 
-    def drafted(split: Decision | None) -> tuple[Draft, ExperimentSpec]:
-        draft = infer(raw.frame, wishes, monotone="monotone" in settings, split=split)
+    def drafted(
+        split: Decision | None, label: Decision | None
+    ) -> tuple[Draft, ExperimentSpec]:
+        draft = infer(
+            raw.frame,
+            wishes,
+            monotone="monotone" in settings,
+            split=split,
+            label=given_label(settings) or label,
+        )
         attributes = draft.attributes(source)
         if "search" in settings:  # what is inferred for the inferred search
             attributes.pop("budget", None)
             attributes.pop("export", None)
         return draft, spec_from(name, {**attributes, **declared})
 
-    def tried_with(split: Decision | None) -> TriedDraft:
-        draft, spec = drafted(split)
+    def tried_with(split: Decision | None, label: Decision | None) -> TriedDraft:
+        draft, spec = drafted(split, label)
         return try_out(raw.frame, draft, spec)
 
     if "split" in settings:
-        return raw, drafted(None)[1]
-    return raw, with_honest_split(tried_with(None), tried_with).spec
+        return raw, drafted(None, None)[1]
+    return raw, most_honest(tried_with, split_is_given=False).spec

@@ -23,7 +23,7 @@ from experiment_pipeline.intake.column_checks import (
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.storage.tables import Codes
-from experiment_pipeline.table import membership
+from experiment_pipeline.table import label, membership
 from experiment_pipeline.table.digests import column_part
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.preparation import (
@@ -41,6 +41,8 @@ from experiment_pipeline.table.table import (
 )
 
 REASONS = "rejection_reasons"
+# How the rule begins that sets rows aside for `label`.
+NO_LABEL_YET = "has no label yet"
 KEEP: dict[str, Literal["first", "last", False]] = {
     "all": False,
     "exclude_first": "first",
@@ -89,7 +91,8 @@ class ValidatedData:
     `notes` say what was left out, filled or tolerated. `set_aside` is the class (k,) of
     each rejected row whose only fault is that its class is too rare; `tolerated` what
     the schema counts, in the same order for any rows of the same columns. `broken` are
-    the broken rules, by the positions of their rows.
+    the broken rules, by the positions of their rows; `unlabelled` are the rejected rows
+    whose only fault is that their label is not in yet.
     """
 
     validated: pd.DataFrame
@@ -100,6 +103,7 @@ class ValidatedData:
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
     tolerated: tuple[Counted, ...] = ()
     broken: tuple[Broken, ...] = ()
+    unlabelled: pd.Index = field(default_factory=lambda: pd.Index([]))
 
     def __repr__(self) -> str:
         return f"<ValidatedData: {self.in_words}>"
@@ -108,7 +112,7 @@ class ValidatedData:
     def in_words(self) -> str:
         """`12 of 480 rows (2.5 %) are rejected`."""
         rows = len(self.validated) + len(self.rejected)
-        rejected = len(self.rejected) - len(self.set_aside)
+        rejected = len(self.rejected) - len(self.set_aside) - len(self.unlabelled)
         share = numbers.share(self.rejection_rate)
         return f"{rejected:,} of {numbers.counted(rows, 'row')} ({share}) are rejected"
 
@@ -172,7 +176,11 @@ def validate(
     verdicts.add(_check_rows(index, columns, schema))
     verdicts.add(_check_unique(columns, schemas, schema, verdicts.intact))
     set_aside = pd.Series(dtype="str")
+    unlabelled = index[:0]
     if spec is not None:
+        not_in_yet = _check_labels(prepared, verdicts.intact, spec)
+        unlabelled = index[not_in_yet.positions]
+        verdicts.add([not_in_yet])
         verdicts.add(_check_duplicates(columns, verdicts.intact, spec))
         set_aside = _rows_of_rare_classes(columns, verdicts.intact, prepared, spec)
         positions = index.get_indexer(set_aside.index)
@@ -185,16 +193,18 @@ def validate(
     return ValidatedData(
         validated=_rows_of(columns, index, verdicts.intact),
         rejected=with_columns(some_rows(raw, rejected), {REASONS: texts}),
-        rejection_rate=float(len(rejected) - len(set_aside)) / len(index),
+        rejection_rate=(len(rejected) - len(set_aside) - len(unlabelled)) / len(index),
         reasons=reasons,
         notes=(
             *prepared.notes,
             *(count.text for count in tolerated if count.cells),
             *membership.set_aside_in_words(set_aside),
+            *([] if spec is None else label.set_aside_in_words(len(unlabelled), spec)),
         ),
         set_aside=set_aside,
         tolerated=tuple(tolerated),
         broken=tuple(verdicts.broken),
+        unlabelled=unlabelled,
     )
 
 
@@ -342,6 +352,18 @@ def _check_duplicates(
         sums += column_part(column.of_rows(intact), name, "duplicates")
     twice = pd.Series(sums, copy=False).duplicated().to_numpy()
     return [Broken(None, "repeats an earlier row", np.flatnonzero(intact)[twice])]
+
+
+def _check_labels(
+    prepared: PreparedTable, intact: np.ndarray, spec: ExperimentSpec
+) -> Broken:
+    """Return the intact rows whose label is not in yet."""
+    if prepared.unlabelled is None or spec.label is None:
+        return Broken(spec.target, NO_LABEL_YET, np.empty(0, np.int64))
+    positions = np.flatnonzero(prepared.unlabelled & intact)
+    since = prepared.frame[spec.label_since].iloc[positions]
+    rule = f"{NO_LABEL_YET}, which takes {spec.label.within}"
+    return Broken(spec.label_since, rule, positions, since)
 
 
 def _rows_of_rare_classes(

@@ -83,7 +83,8 @@ def watch(
     or URLs, joined by `ids` (default: the experiment's). `time`: the column of a row's
     day (default: that of a split by time); without it a call is one day. `version`:
     default the champion. `label_after`: how long labels take, such as "30 days": then
-    a day counts; without it, once 95 % of its predictions have a label. Raises
+    a day counts; default: what the experiment declares as `label`, and without one a
+    day counts once 95 % of its predictions have a label. Raises
     UnusableTable: a column is missing or unusable, or no id is in both tables;
     InvalidModel, UnknownRun: the version cannot be watched; ValueError: no duration.
     """
@@ -92,8 +93,9 @@ def watch(
     from experiment_pipeline.tracking.database.recording import record_rows
     from experiment_pipeline.tracking.outcomes import write_pages
 
-    wait = None if label_after is None else ceil(duration(label_after) / _ONE_DAY)
     promise = _promise(experiment, version)
+    waits_for = label_after or promise.label_within
+    wait = None if waits_for is None else ceil(duration(waits_for) / _ONE_DAY)
     watches = Watches.of(experiment)
     earlier = watches.of_version(promise.version)
     names = [ids] if isinstance(ids, str) else list(ids)
@@ -102,6 +104,8 @@ def watch(
     labelled = promise.joined(predictions, labels, names, time, notes)
     if wait is not None:
         _check_days(labelled)
+        if promise.label_within is not None:
+            labelled = _that_are_in(labelled, wait, notes)
     deliveries = [from_parquet(watches.rows.read(row.delivery)) for row in earlier]
     known = _by_call(deliveries, labelled[:0])
     new = _not_yet_delivered(labelled, known, notes)
@@ -128,6 +132,17 @@ def _check_days(labelled: pd.DataFrame) -> None:
             rule="the predictions have no column with the day of a row",
             fix="Name one by `time`; `keep` of `predict` copies it to the predictions.",
         )
+
+
+def _that_are_in(labelled: pd.DataFrame, wait: int, notes: list[str]) -> pd.DataFrame:
+    """Return the rows that are `wait` days old: a label that is not in yet would stay
+    what it is today.
+    """
+    last = int(np.datetime64(now()[:10], "D").astype(np.int64)) - wait
+    is_in = labelled["day"] <= last
+    if not is_in.all():
+        notes.append(f"{(~is_in).sum():,} labels are not in yet: they take {wait} days")
+    return labelled[is_in]
 
 
 def _by_call(deliveries: Sequence[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +191,8 @@ class Promise:
     signature: delivered.Signature
     reading: delivered.Reading
     schema: DataFrameSchema
-    times: str | None  # the column of a split by time
+    times: str | None  # the column of a row's day
+    label_within: str | None = None  # how long labels take, as declared
 
     def joined(
         self,
@@ -272,6 +288,13 @@ class Promise:
         preparation = self.reading.preparation.model_copy(update=settings)
         others = {name for _, name in declared_columns(preparation)}
         prepared = prepare(labelled[[target]], preparation, may_be_absent=others)
+        if kinds.kind_of(prepared.frame[target]) == "datetime":
+            raise UnusableTable(
+                f"column {target}",
+                rule="holds dates, and the model predicts whether they come within "
+                f"{self.label_within}",
+                fix="Deliver true or false.",
+            )
         schema = column_schemas([target], self.schema)[target]
         values, *_ = coercion.coerce(prepared.frame[target], schema)
         return values.dropna()
@@ -484,6 +507,7 @@ def _promise(experiment: str, version: str | None) -> Promise:
     place, exported = questions.report_of(run, JUDGED_ROWS), registry.model(version)
     settings = exported.settings()
     split, weights = settings.get("split", {}), settings.get("sample_weight")
+    label = settings.get("label", {})
     score = json.loads(exported.read(versions.METRICS))["scores"][0]
     metric = score["metric"]
     if weights or metric_of(metric).is_own:
@@ -507,7 +531,8 @@ def _promise(experiment: str, version: str | None) -> Promise:
             exported.read(delivered.PREPARATION), source
         ),
         schema=load_schema(exported.read(versions.SCHEMA).decode()),
-        times=split.get("column") if split.get("by") == "time" else None,
+        times=split["column"] if split.get("by") == "time" else label.get("since"),
+        label_within=label.get("within"),
     )
 
 

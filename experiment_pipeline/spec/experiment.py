@@ -62,6 +62,12 @@ class ExperimentSpec(Closed):
     positive_class: Scalar = Field(
         None, description="Binary: the class that counts as positive"
     )
+    label: table.Label | None = Field(
+        None,
+        description="How long the target takes to be known; rows without label yet are "
+        "set aside",
+        examples=["{since: signed_up, within: 90 days}"],
+    )
     sample_weight: str | None = Field(
         None,
         min_length=1,
@@ -299,6 +305,14 @@ class ExperimentSpec(Closed):
         return frozenset(names)
 
     @property
+    def label_since(self) -> str:
+        """The column of the times that labels count from; empty: there is no label."""
+        if self.label is None:
+            return ""
+        of_split = self.split.column if self.split.by == "time" else ""
+        return self.label.since or of_split
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """The ranking metric first, then those of the acceptance criteria."""
         return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
@@ -373,6 +387,11 @@ class ExperimentSpec(Closed):
             }
             preparation = self.preparation.model_copy(update={"calendar": parts})
             object.__setattr__(self, "preparation", preparation)
+        split = self.split
+        if self.label and split.by == "time" and "gap" not in split.model_fields_set:
+            # Of rows just before the cut, nobody knew the label at the cut.
+            split = split.model_copy(update={"gap": self.label.within})
+            object.__setattr__(self, "split", split)
         return self
 
     def _roles(self) -> Iterator[tuple[Location, str]]:
@@ -412,6 +431,9 @@ class ExperimentSpec(Closed):
         if self.monotone and self.task == "multiclass":
             message = "several classes have no direction; predict one by task: binary"
             yield ("monotone",), message
+        if self.label is not None and not self.label_since:
+            message = "is missing: the column of the time that a row is of"
+            yield ("label", "since"), message
         if not (self.baseline or self.acceptance or self.coverage):
             message = "off leaves no gate; write acceptance criteria, or drop it"
             yield ("baseline",), message

@@ -67,8 +67,8 @@ class Watch(Closed):
     )
     label_after: Duration | None = Field(
         None,
-        description="How long labels take: only older days count; unset: a day counts "
-        "once nearly all of its predictions have a label",
+        description="How long labels take: only older days count; unset: as `label` "
+        "says, else a day counts once nearly all of its predictions have a label",
         examples=["30 days"],
     )
     schedule: str | None = Field(

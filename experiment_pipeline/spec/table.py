@@ -310,6 +310,52 @@ class Validation(Closed):
     drift: Drift = Drift()
 
 
+Column = Annotated[str, Field(min_length=1, examples=["customer_id"])]
+
+
+class Label(Closed):
+    """A target that is known only some time after the row: churn within 90 days.
+
+    Rows that were not watched for so long have no label yet, whatever their target
+    says: they are set aside. A target that is a date says when something happened; the
+    label is whether it did `within` the time.
+    """
+
+    within: Duration = Field(
+        description="Time from the row to its label, such as '90 days'",
+        examples=["90 days"],
+    )
+    since: Column | None = Field(
+        None,
+        description="Column of the time that a row is of; unset: that of a split by "
+        "time",
+        examples=["signed_up"],
+    )
+    seen_until: str | None = Field(
+        None,
+        description="Until when the table was filled in; unset: the latest `since`",
+        examples=["2026-06-01"],
+    )
+
+    @field_validator("within")
+    @classmethod
+    def _takes_time(cls, value: str) -> str:
+        if duration(value).value == 0:
+            raise ValueError("no time; write one such as '90 days', or drop label")
+        return value
+
+    @field_validator("seen_until", mode="before", json_schema_input_type=str | None)
+    @classmethod
+    def _is_a_time(cls, value: Any) -> Any:
+        import pandas as pd
+
+        try:
+            return None if value is None else pd.Timestamp(value).isoformat()
+        except (TypeError, ValueError):
+            message = f"{value!r} is not a time; write one such as 2026-06-01"
+            raise ValueError(message) from None
+
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -332,7 +378,6 @@ class Fractions(Closed):
         return self
 
 
-Column = Annotated[str, Field(min_length=1, examples=["customer_id"])]
 IdColumns = Annotated[
     tuple[Column, ...],
     Field(

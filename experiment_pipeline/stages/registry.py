@@ -17,7 +17,7 @@ Keys = tuple[str, ...]
 
 _QUESTION: Keys = ("target", "task", "positive_class", "sample_weight")
 _SCORING: Keys = (*_QUESTION, "metric", "acceptance", "seed")
-_ROLES: Keys = (*_QUESTION, "split", "preparation", "exclude", "incumbent")
+_ROLES: Keys = (*_QUESTION, "label", "split", "preparation", "exclude", "incumbent")
 _SEARCHED: Keys = ("split", "search", "evaluation")
 # One fit of one configuration, wherever it runs.
 FITTING: Keys = (*_SCORING, "seeds", "calibrate")

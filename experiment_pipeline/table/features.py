@@ -115,6 +115,8 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("split", "column"), spec.split.column
     if spec.split.by == "time" and spec.split.group is not None:
         yield ("split", "group"), spec.split.group
+    if spec.label is not None and spec.label.since is not None:
+        yield ("label", "since"), spec.label.since
     if spec.sample_weight is not None:
         yield ("sample_weight",), spec.sample_weight
     if spec.incumbent is not None:

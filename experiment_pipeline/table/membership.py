@@ -32,7 +32,8 @@ from experiment_pipeline.table.features import (
     named_columns,
     slips_in_exclude,
 )
-from experiment_pipeline.table.preparation import PreparedTable, prepare
+from experiment_pipeline.table.label import prepare_labelled
+from experiment_pipeline.table.preparation import PreparedTable
 from experiment_pipeline.table.schema import fit_columns
 from experiment_pipeline.table.table import slices, some_rows, with_only
 
@@ -46,9 +47,10 @@ def prepare_and_assign(
     schema: DataFrameSchema,
     spec: ExperimentSpec,
 ) -> PreparedTable:
-    """Prepare every row, and assign it to a set; raises as `prepare` and `assign`."""
-    prepared = prepare(raw, spec.preparation, spec.exclude)
-    return assign(prepared, raw, schema, spec)
+    """Prepare every row, and assign it to a set; raises as `prepare_labelled` and
+    `assign`.
+    """
+    return assign(prepare_labelled(raw, spec), raw, schema, spec)
 
 
 def assign(
@@ -70,7 +72,9 @@ def assign(
     fitted = fit(prepared, raw.columns, schema, not_required=excluded)
     features = feature_columns(fitted.frame, spec)
     identity = _identity(raw, fitted.frame, spec)
-    return replace(fitted, sets=assign_sets(fitted.frame, spec, features, identity))
+    labelled = None if fitted.unlabelled is None else ~fitted.unlabelled
+    sets = assign_sets(fitted.frame, spec, features, identity, labelled)
+    return replace(fitted, sets=sets)
 
 
 def _identity(
@@ -104,14 +108,18 @@ def assign_sets(
     spec: ExperimentSpec,
     features: Sequence[str],
     identity: pd.DataFrame | None = None,
+    labelled: np.ndarray | None = None,
 ) -> pd.Series:
-    """Return the set of each row, "gap" if it is between sets or lacks a key.
+    """Return the set of each row, "gap" if it is between sets or lacks a key or label.
 
-    `identity`: of the same rows, what a random split hashes in place of the features.
+    `identity`: of the same rows, what a random split hashes in place of the features;
+    `labelled`: which of them have a label, bool (n,); None: all.
     Raises UnusableTable: a split by time has no times.
     """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     complete = has_keys(prepared, spec)
+    if labelled is not None:
+        complete = complete & labelled
     rows = prepared
     hashed = prepared if identity is None else identity
     if not complete.all():

@@ -73,7 +73,8 @@ class PreparedTable:
 
     `changes` has a row per step: `column`, `step`, `cells_changed`; `unparsable`:
     delivered cells that are not of the declared type; `sets`: the result of
-    `assign_sets`, or empty; `offsets`: column → UTC offsets.
+    `assign_sets`, or empty; `offsets`: column → UTC offsets; `unlabelled`: which rows
+    have no label yet, bool (n,), or None for an experiment without `label`.
     """
 
     frame: pd.DataFrame
@@ -82,6 +83,7 @@ class PreparedTable:
     notes: tuple[str, ...] = ()
     sets: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
     offsets: Mapping[str, Offsets] = field(default_factory=dict)
+    unlabelled: np.ndarray | None = None
 
     def __repr__(self) -> str:
         rows, columns = self.frame.shape

@@ -42,6 +42,7 @@ from experiment_pipeline.table.digests import row_hashes, uniform
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.table.table import some_rows
 
 Verdict = Literal["go", "go with conditions", "no go"]
 
@@ -215,7 +216,11 @@ def analyse_prepared(
 ) -> tuple[DataAnalysis, pd.DataFrame]:
     """Analyse a prepared table, or a sample of a large one; also return its rows."""
     frame, sets = prepared.frame, prepared.sets
+    if prepared.unlabelled is not None:
+        labelled = np.flatnonzero(~prepared.unlabelled)
+        frame, sets = some_rows(frame, labelled), sets.iloc[labelled]
     features = feature_columns(frame, spec)
+    rows = len(frame)
     sampled = rows_to_read(frame, features)
     if sampled is not None:
         frame, sets = frame.iloc[sampled], sets.iloc[sampled]
@@ -229,7 +234,6 @@ def analyse_prepared(
         visible = (sets != "validation").to_numpy()
         hidden = frame.assign(**{spec.target: frame[spec.target].where(visible)})
     frame = frame.iloc[canonical_order(hidden, spec, features)]
-    rows = len(prepared.frame)
     analysed = analyse(frame, sets[frame.index], features, spec, rows, dictionary)
     return analysed, frame
 

@@ -347,6 +347,16 @@ _WORDS_WITH_ID = re.compile(
 )
 
 
+_BIRTH = re.compile(r"birth|born|\bdob\b|(?<![a-z])dob(?![a-z])", re.IGNORECASE)
+
+
+def is_named_like_a_birth(column: str) -> bool:
+    """Whether a column's name says that it is of people and things, not of rows: a
+    model meets every age at any time.
+    """
+    return _BIRTH.search(column) is not None
+
+
 def is_named_like_an_id(column: str) -> bool:
     """Whether a column is named as ids are: patient_id, childid, SUBJID, tailnum,
     orderNo, Kunden-Nr.

@@ -16,7 +16,7 @@ import yaml
 
 from experiment_pipeline.intake.column_checks import TARGET_IS_MISSING
 from experiment_pipeline.intake.profile import DataProfile, counted_as
-from experiment_pipeline.intake.validation import ValidatedData
+from experiment_pipeline.intake.validation import NO_LABEL_YET, ValidatedData
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import Row
 from experiment_pipeline.spec import ExperimentSpec
@@ -175,7 +175,11 @@ class Delivery:
 
     def _rejected(self) -> Iterator[Issue]:
         """A cause for each broken rule, the most frequent first."""
-        rules = self.checked.rows.broken
+        rules = [
+            broken
+            for broken in self.checked.rows.broken
+            if not broken.rule.startswith(NO_LABEL_YET)  # nobody can correct that
+        ]
         faults = np.zeros(len(self.raw), dtype=np.int64)
         for broken in rules:
             faults[broken.positions] += 1

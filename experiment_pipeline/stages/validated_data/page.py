@@ -199,8 +199,9 @@ def rejection_bias(
 
     A row per column, with the value (or quarter) that loses most rows.
     """
-    # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
-    judged = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
+    # What is set aside is reported elsewhere: it is not the schema's bias.
+    set_aside = data.set_aside.index.append(data.unlabelled)
+    judged = np.flatnonzero(~prepared.index.isin(set_aside))
     rejected = prepared.index[judged].isin(data.rejected.index)
     names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
     rows = []

@@ -14,6 +14,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
 from experiment_pipeline.stages.data_analysis.findings import (
     columns,
     dictionary,
+    labels,
     leaks,
     random_split,
     rows,
@@ -24,6 +25,7 @@ from experiment_pipeline.stages.data_analysis.subject import Subject
 
 TABLE_RULES: tuple[FindingRule, ...] = (
     *target.RULES,
+    labels.LabelsNotInYet(),
     *dictionary.RULES,
     *leaks.RULES,
     *rows.RULES,
