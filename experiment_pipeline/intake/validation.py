@@ -23,7 +23,7 @@ from experiment_pipeline.intake.column_checks import (
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.storage.tables import Codes
-from experiment_pipeline.table import label, membership
+from experiment_pipeline.table import membership
 from experiment_pipeline.table.digests import column_part
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.preparation import (
@@ -199,7 +199,7 @@ def validate(
             *prepared.notes,
             *(count.text for count in tolerated if count.cells),
             *membership.set_aside_in_words(set_aside),
-            *([] if spec is None else label.set_aside_in_words(len(unlabelled), spec)),
+            *([] if spec is None else _unlabelled_in_words(len(unlabelled), spec)),
         ),
         set_aside=set_aside,
         tolerated=tuple(tolerated),
@@ -364,6 +364,18 @@ def _check_labels(
     since = prepared.frame[spec.label_since].iloc[positions]
     rule = f"{NO_LABEL_YET}, which takes {spec.label.within}"
     return Broken(spec.label_since, rule, positions, since)
+
+
+def _unlabelled_in_words(rows: int, spec: ExperimentSpec) -> list[str]:
+    """Return a sentence on the rows whose label is not in yet, if there are any."""
+    if spec.label is None or not rows:
+        return []
+    have = "has" if rows == 1 else "have"
+    sentence = (
+        f"{numbers.counted(rows, 'row')} {have} no label yet, and {have} been set "
+        f"aside: {spec.target} is known {spec.label.within} after {spec.label_since}"
+    )
+    return [sentence]
 
 
 def _rows_of_rare_classes(

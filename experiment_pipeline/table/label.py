@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.table.kinds import kind_of, naive_utc
 from experiment_pipeline.table.preparation import PreparedTable, prepare
@@ -75,15 +74,3 @@ def happened_within(
     in_time = (after <= within).astype("boolean")
     unknown = since.isna() | (after < pd.Timedelta(0))
     return in_time.mask(unknown).rename(str(happened.name))
-
-
-def set_aside_in_words(rows: int, spec: ExperimentSpec) -> list[str]:
-    """Return a sentence on the rows whose label is not in yet, if there are any."""
-    if spec.label is None or not rows:
-        return []
-    have = "has" if rows == 1 else "have"
-    sentence = (
-        f"{numbers.counted(rows, 'row')} {have} no label yet, and {have} been set "
-        f"aside: {spec.target} is known {spec.label.within} after {spec.label_since}"
-    )
-    return [sentence]

@@ -49,18 +49,23 @@ def judged() -> SetPrediction:
 
 
 @cache
-def package(name: str, metric: str) -> ModelPackage:
-    """The files of a version that promises the score of these rows."""
+def package(name: str, metric: str, within: str | None = None) -> ModelPackage:
+    """The files of a version that promises the score of these rows; `within`: how long
+    its labels take.
+    """
     report, _ = exported.judged()
     known = (judged().interval(metric), 0.5, report.scores[0].difference_to_baseline)
     scores = (MetricScore(metric, *known),)
-    spec = exported.make_spec(name=name, metric=metric)
+    label = {} if within is None else {"label": {"since": "day", "within": within}}
+    spec = exported.make_spec(name=name, metric=metric, **label)
     return exported.package(spec=spec, scores=scores, metric=metric)
 
 
-def publish(name: str = "flights", metric: str = "roc_auc") -> None:
+def publish(
+    name: str = "flights", metric: str = "roc_auc", within: str | None = None
+) -> None:
     """Publish the version below the storage root, and record the run that made it."""
-    registry, files = Registry(storage_root(), name), package(name, metric)
+    registry, files = Registry(storage_root(), name), package(name, metric, within)
     place = registry.publish(files, lambda _: None).path
     validation = storage_root() / name / "validation_rows.parquet"
     write_bytes(validation, to_parquet(JudgedRows.of(judged(), 0.4)))

@@ -158,6 +158,27 @@ def test_labels_that_arrive_by_class_raise_no_alarm(monkeypatch, label_after):
     assert found.low < 0.8 < found.high
 
 
+def test_labels_of_young_rows_wait_where_the_experiment_says_how_long(monkeypatch):
+    """Each delivery has all rows, and a positive that has not happened yet as negative:
+    the first value counts only once the label is in.
+    """
+    promised.publish("late_labels", within="30 days")
+    predictions, labels = of_days(0, 70)
+    day = pd.to_datetime(predictions["day"]).dt.normalize()
+    happened_on = day + pd.to_timedelta(np.arange(len(day)) % 30, "D")
+    for today in pd.to_datetime(["2026-03-24", "2026-04-16", "2026-05-09"]):
+        at = f"{today:%Y-%m-%d}T07:00:00.000000+00:00"
+        monkeypatch.setattr(watching, "now", lambda at=at: at)
+        known = labels["late"].where(happened_on <= today, "no")
+        told = (predictions[day < today], labels.assign(late=known)[day < today])
+        found = watched(told, of="late_labels", time=None)
+        assert not found.below
+        young = int(((day < today) & (day > today - pd.Timedelta("30 days"))).sum())
+        assert f"{young:,} labels are not in yet: they take 30 days" in found.notes
+    assert found.rows == int((day <= today - pd.Timedelta("30 days")).sum())
+    assert found.low < 0.8 < found.high
+
+
 def test_a_changing_share_of_classes_is_named_as_the_cause():
     """The score falls although the model knows as much as before; where it knows less,
     that is no cause.

@@ -409,6 +409,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "target": ("other", FROM_ANALYSIS),
     "task": ("multiclass", FROM_ANALYSIS),
     "positive_class": ("yes", FROM_ANALYSIS),
+    "label": ({"since": "day", "within": "9 days"}, {ANALYSIS, ROWS, SETS}),
     "sample_weight": ("weight", FROM_ANALYSIS),
     "incumbent": ("rule", {ANALYSIS, ROWS, SETS, BOARD, REPORT}),
     "exclude": ({"arrival": "known only afterwards"}, {ANALYSIS, ROWS, SETS}),

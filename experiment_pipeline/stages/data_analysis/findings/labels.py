@@ -20,7 +20,7 @@ _STILL_THERE = 0.5
 # The end of a table is its last quarter; as many rows before other moments show how
 # much the share of a class falls by itself.
 _WINDOWS, _MOMENTS = 4, 40
-_FEWEST_ROWS, _MOST_ROWS = 200, 20_000
+_FEWEST_ROWS, _MOST_ROWS = 75, 20_000
 # Times that labels may take, as shares of the window; the youngest rows have this share
 # of their labels at least, so that one early label does not rule out all others.
 _TIMES = np.geomspace(0.02, 0.7, 12)
@@ -36,10 +36,11 @@ class LabelsNotInYet(TargetRule):
     """Recent rows whose positives have not happened yet, taken for negatives.
 
     Labels that come in evenly within a time W have a share p exp(b age) min(age / W, 1)
-    of the rows of an age. It is compared with p exp(b age), a share that only rises or
-    falls, by the ratio of their Poisson likelihoods, which depends on the ages of the
-    positives and of all rows alone. The same ratio at other moments of the table says
-    how much the share wanders by itself.
+    of the rows of an age; where all come in after W, there are none before. That is
+    compared with p exp(b age), a share that only rises or falls, by the ratio of their
+    Poisson likelihoods, which depends on the ages of the positives and of all rows
+    alone. The same ratio at other moments of the table says how much the share wanders
+    by itself.
     """
 
     code = "labels_not_in_yet"
@@ -157,7 +158,7 @@ class _Ending:
 
 
 def _late_labels(moments: np.ndarray, is_class: np.ndarray) -> tuple[float, float]:
-    """Return twice the log likelihood ratio of the likeliest ramp, and the longest time
+    """Return twice the log likelihood ratio of the likeliest time, and the longest time
     of those that are about as likely.
 
     `moments` (n,) ascend; `is_class` (n,): which rows have the class.
@@ -167,13 +168,15 @@ def _late_labels(moments: np.ndarray, is_class: np.ndarray) -> tuple[float, floa
         return 0.0, span
     shares = (moments[-1] - moments) / span
     trends = np.exp(np.outer(_SLOPES, shares))
-    ramps = np.clip(np.outer(1 / _TIMES, shares), _LEAST, 1.0)
+    ages = np.outer(1 / _TIMES, shares)  # in parts of the time that labels take
+    come_in = np.clip(np.concatenate([ages, np.floor(ages)]), _LEAST, 1.0)
     of_trend = _SLOPES * shares[is_class].sum()
-    of_ramp = np.log(ramps[:, is_class]).sum(axis=1)
+    of_labels = np.log(come_in[:, is_class]).sum(axis=1)
     positives = int(is_class.sum())
     with_trend = of_trend - positives * np.log(trends.mean(axis=1))
-    mean = trends @ ramps.T / len(shares)
-    with_both = of_trend[:, None] + of_ramp - positives * np.log(mean)
+    mean = trends @ come_in.T / len(shares)
+    with_both = of_trend[:, None] + of_labels - positives * np.log(mean)
     ratios = 2 * (with_both.max(axis=0) - with_trend.max())
-    longest = _TIMES[ratios >= ratios.max() - _AS_LIKELY][-1]
+    is_likely = ratios >= ratios.max() - _AS_LIKELY
+    longest = np.tile(_TIMES, 2)[is_likely].max()
     return float(ratios.max()), float(longest * span)
