@@ -190,8 +190,7 @@ def infer(
     plans = plan_columns(raw)
     target_plan = plans.pop(wishes.target)
     target = _as_prepared(raw[wishes.target], target_plan)
-    if label is not None and kind_of(target) == "datetime":
-        target = _happened_within(target, raw, plans, label.value)
+    target = _labelled(target, raw, plans, label)
     task = _task(target, wishes.task)
     positive = _positive_class(target, task, wishes.positive_class)
     if split is None:
@@ -365,20 +364,22 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
     return target if prepared is None else prepared
 
 
-def _happened_within(
+def _labelled(
     target: pd.Series,
     raw: pd.DataFrame,
     plans: Mapping[str, ColumnPlan],
-    label: Mapping[str, Any],
+    label: Decision | None,
 ) -> pd.Series:
-    """Return whether the dates of the target came in time, as the stages will see it;
-    the dates themselves where the YAML names no usable column, which is refused later.
+    """Return whether the dates of a target came in time, as the stages will see it;
+    another target, and one whose label names no column of dates, as it is.
     """
-    plan = plans.get(label.get("since", ""))
+    if label is None or kind_of(target) != "datetime":
+        return target
+    plan = plans.get(label.value.get("since", ""))
     if plan is None or plan.times is None:
         return target
     since = naive_utc(instants_of(raw[plan.name], plan))
-    return happened_within(target, since, duration(label["within"]))
+    return happened_within(target, since, duration(label.value["within"]))
 
 
 def _columns_of(split: Mapping[str, Any]) -> list[str]:

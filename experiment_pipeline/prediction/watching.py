@@ -84,9 +84,9 @@ def watch(
     day (default: that of a split by time); without it a call is one day. `version`:
     default the champion. `label_after`: how long labels take, such as "30 days": then
     a day counts; default: what the experiment declares as `label`, and without one a
-    day counts once 95 % of its predictions have a label. Raises
-    UnusableTable: a column is missing or unusable, or no id is in both tables;
-    InvalidModel, UnknownRun: the version cannot be watched; ValueError: no duration.
+    day counts once 95 % of its predictions have a label. Raises UnusableTable: a column
+    is missing or unusable, or no id is in both tables; InvalidModel, UnknownRun: the
+    version cannot be watched; ValueError: no duration.
     """
     # SQLAlchemy is slow to load, and predicting does not need it.
     from experiment_pipeline.tracking.database.archive import Watches
@@ -94,8 +94,7 @@ def watch(
     from experiment_pipeline.tracking.outcomes import write_pages
 
     promise = _promise(experiment, version)
-    waits_for = label_after or promise.label_within
-    wait = None if waits_for is None else ceil(duration(waits_for) / _ONE_DAY)
+    wait = promise.days_to_wait(label_after)
     watches = Watches.of(experiment)
     earlier = watches.of_version(promise.version)
     names = [ids] if isinstance(ids, str) else list(ids)
@@ -104,8 +103,6 @@ def watch(
     labelled = promise.joined(predictions, labels, names, time, notes)
     if wait is not None:
         _check_days(labelled)
-        if promise.label_within is not None:
-            labelled = _that_are_in(labelled, wait, notes)
     deliveries = [from_parquet(watches.rows.read(row.delivery)) for row in earlier]
     known = _by_call(deliveries, labelled[:0])
     new = _not_yet_delivered(labelled, known, notes)
@@ -134,10 +131,16 @@ def _check_days(labelled: pd.DataFrame) -> None:
         )
 
 
-def _that_are_in(labelled: pd.DataFrame, wait: int, notes: list[str]) -> pd.DataFrame:
-    """Return the rows that are `wait` days old: a label that is not in yet would stay
-    what it is today.
+def _days_of(time: str) -> int:
+    """Return a duration in whole days, rounded up."""
+    return ceil(duration(time) / _ONE_DAY)
+
+
+def _that_are_in(labelled: pd.DataFrame, within: str, notes: list[str]) -> pd.DataFrame:
+    """Return the rows that are so old: a label that is not in yet would stay what it
+    is today.
     """
+    wait = _days_of(within)
     last = int(np.datetime64(now()[:10], "D").astype(np.int64)) - wait
     is_in = labelled["day"] <= last
     if not is_in.all():
@@ -194,6 +197,11 @@ class Promise:
     times: str | None  # the column of a row's day
     label_within: str | None = None  # how long labels take, as declared
 
+    def days_to_wait(self, label_after: str | None) -> int | None:
+        """Return how many days labels take; None: nobody has said it."""
+        time = label_after or self.label_within
+        return None if time is None else _days_of(time)
+
     def joined(
         self,
         predictions: pd.DataFrame | str,
@@ -229,6 +237,8 @@ class Promise:
         if column in predicted:
             of_all = kinds.microseconds(self._moments(predicted[column]).dropna())
             rows[OF_DAY] = rows["day"].map(pd.Series(of_all // _DAY).value_counts())
+        if self.label_within is not None:
+            return _that_are_in(rows, self.label_within, notes)
         return rows
 
     def _labels_of(

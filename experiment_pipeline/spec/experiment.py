@@ -374,6 +374,7 @@ class ExperimentSpec(Closed):
     def _keys_fit_together(self) -> Self:
         for conflicts in (
             self._roles(),
+            self._incomplete(),
             self._without_effect(),
             self._without_effect_on_folds(),
             self._metrics(),
@@ -426,14 +427,17 @@ class ExperimentSpec(Closed):
             message = f"{name!r} is not a feature; drop it here, or its other role"
             yield ("monotone", name), message
 
+    def _incomplete(self) -> Iterator[tuple[Location, str]]:
+        """Settings that lack another one."""
+        if self.label is not None and not self.label_since:
+            message = "is missing: the column of the time that a row is of"
+            yield ("label", "since"), message
+
     def _without_effect(self) -> Iterator[tuple[Location, str]]:
         """Settings without effect on this task, or without another key."""
         if self.monotone and self.task == "multiclass":
             message = "several classes have no direction; predict one by task: binary"
             yield ("monotone",), message
-        if self.label is not None and not self.label_since:
-            message = "is missing: the column of the time that a row is of"
-            yield ("label", "since"), message
         if not (self.baseline or self.acceptance or self.coverage):
             message = "off leaves no gate; write acceptance criteria, or drop it"
             yield ("baseline",), message

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.facts import is_named_like_a_birth
 from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
@@ -56,19 +57,15 @@ class LabelsNotInYet(TargetRule):
     _most_times = 3
 
     def examine(self, subject: Subject) -> Finding:
-        limit = self.limit(subject)
-        if subject.spec.label is not None:
-            within = subject.spec.label.within
-            return self.not_applicable(f"The YAML says that labels take {within}.")
-        if subject.spec.split.by == "time":
-            hidden = "The youngest rows are the validation set, whose targets are not "
-            return self.not_applicable(f"{hidden}read.")
+        if reason := _why_not(subject.spec):
+            return self.not_applicable(reason)
         times = [name for name in subject.times if not is_named_like_a_birth(name)]
         compared = [_Ending.of(subject, name) for name in times[: self._most_times]]
-        endings = [ending for ending in compared if ending is not None]
+        endings = list(filter(None, compared))
         if not endings:
             return self.not_applicable("No column of dates, or too few rows.")
         worst = max(endings, key=lambda ending: ending.excess)
+        limit = self.limit(subject)
         found = worst.ratio >= limit and worst.is_late
         return self.found(
             severity="condition" if found else None,
@@ -78,6 +75,15 @@ class LabelsNotInYet(TargetRule):
             columns=[worst.column] if found else [],
             fix={"label": {"since": worst.column, "within": f"{worst.days} days"}},
         )
+
+
+def _why_not(spec: ExperimentSpec) -> str:
+    """Return why labels are not looked at; empty: they are."""
+    if spec.label is not None:
+        return f"The YAML says that labels take {spec.label.within}."
+    if spec.split.by == "time":
+        return "The youngest rows are the validation set, whose targets are not read."
+    return ""
 
 
 @dataclass(frozen=True)
