@@ -123,7 +123,7 @@ def watch(
 
 def _check_days(labelled: pd.DataFrame) -> None:
     """Raise UnusableTable if no prediction has a day."""
-    if not labelled[OF_DAY].any():
+    if len(labelled) and not labelled[OF_DAY].any():
         raise UnusableTable(
             "label_after",
             rule="the predictions have no column with the day of a row",

@@ -51,7 +51,7 @@ class LabelsNotInYet(TargetRule):
         "or accept this finding with the reason why the class became rare."
     )
     threshold = Threshold(
-        6, 0, 1e12, "twice the log likelihood ratio of late labels, found from it"
+        8, 0, 1e12, "twice the log likelihood ratio of late labels, found from it"
     )
     tasks = ("binary",)
     _most_times = 3
