@@ -93,8 +93,6 @@ RATIO = np.where(ROW % 100 == 0, np.inf, 1.0 * ROW)
 NOISY, FLIPPED = (POSITIVE ^ (RNG.random(ROWS) < share) for share in (0.03, 0.1))
 NEAR = (ROW % 25 == 0) + 1e-6 * RNG.normal(size=ROWS)
 RARE = table(y=np.where(ROW % 40 == 0, "yes", "no"))
-YOUNG_UNLABELLED = np.where(POSITIVE & (ROW < ROWS - 40), "yes", "no")
-RARER = POSITIVE & (ROW * 7 % 10 > 8 * ROW / ROWS)
 WAVES = np.where(np.sin(ROW / 20) > 0, "yes", "no")
 GRADES = table(y=ROW % 4)
 EVEN = table(y=ROW % 2)
@@ -425,14 +423,6 @@ FOUND = {
         drifts("the class", "y", table(y=LATE)),
         drifts("target", "y", numeric(y=1.0 * ROW), **REGRESSION),
     ],
-    "labels_not_in_yet": [
-        Hit(
-            "none in the last 40 days",
-            table(day=DAY, y=YOUNG_UNLABELLED),
-            columns="day",
-            evidence="label:",
-        )
-    ],
     "random_split_over_time": [
         Hit("known at each time, not ahead", table(day=DAY, n=ROW, y=WAVES)),
         Hit("by year", table(year=YEARS, n=ROW, y=WAVES), evidence="rows by year"),
@@ -637,13 +627,6 @@ def innocent(
             NAMED.drop(columns=["patient_id", "who"]).assign(code=PATIENT),
         ),
         innocent("drift_over_time", "a time, and nothing changes", day=DAY),
-        innocent("labels_not_in_yet", "as many positives at the end", day=DAY),
-        innocent(
-            "labels_not_in_yet",
-            "positives that become rarer all along",
-            day=DAY,
-            y=np.where(RARER, "yes", "no"),
-        ),
         innocent("random_split_over_time", "a time that tells nothing", day=DAY),
         innocent("random_split_over_time", "years that tell nothing", year=YEARS),
         innocent(
@@ -791,12 +774,7 @@ ELSEWHERE = {
     "a split by time": (
         table(day=DAY),
         BY_TIME,
-        ["related_rows", "random_split_over_time", "labels_not_in_yet"],
-    ),
-    "the youngest of people": (
-        table(birthday=DAY, y=YOUNG_UNLABELLED),
-        {},
-        ["labels_not_in_yet"],
+        ["related_rows", "random_split_over_time"],
     ),
     "one moment": (
         table(day=DAY[0]),

@@ -21,7 +21,7 @@ _STILL_THERE = 0.5
 # The end of a table is its last quarter; as many rows before other moments show how
 # much the share of a class falls by itself.
 _WINDOWS, _MOMENTS = 4, 40
-_FEWEST_ROWS, _MOST_ROWS = 75, 20_000
+_FEWEST_ROWS, _MOST_ROWS = 200, 20_000
 # Times that labels may take, as shares of the window; the youngest rows have this share
 # of their labels at least, so that one early label does not rule out all others.
 _TIMES = np.geomspace(0.02, 0.7, 12)
@@ -170,7 +170,7 @@ def _late_labels(moments: np.ndarray, is_class: np.ndarray) -> tuple[float, floa
     `moments` (n,) ascend; `is_class` (n,): which rows have the class.
     """
     span = float(moments[-1] - moments[0])
-    if not span or not is_class.any():
+    if not span or not is_class.any() or is_class.all():
         return 0.0, span
     shares = (moments[-1] - moments) / span
     trends = np.exp(np.outer(_SLOPES, shares))
@@ -183,6 +183,7 @@ def _late_labels(moments: np.ndarray, is_class: np.ndarray) -> tuple[float, floa
     mean = trends @ come_in.T / len(shares)
     with_both = of_trend[:, None] + of_labels - positives * np.log(mean)
     ratios = 2 * (with_both.max(axis=0) - with_trend.max())
+    ratios /= 1 - is_class.mean()  # the variance of a share is as much smaller
     is_likely = ratios >= ratios.max() - _AS_LIKELY
     longest = np.tile(_TIMES, 2)[is_likely].max()
     return float(ratios.max()), float(longest * span)
