@@ -10,6 +10,8 @@ from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.preparation import PreparedTable
 
+_MOST_ROWS = 50_000
+
 
 def late_labels(prepared: PreparedTable, spec: ExperimentSpec) -> Decision | None:
     """Return the value of `label`, and why; None: all labels seem to be in.
@@ -18,9 +20,12 @@ def late_labels(prepared: PreparedTable, spec: ExperimentSpec) -> Decision | Non
     the latest rows are what is asked for.
     """
     random = spec.model_copy(update={"split": RandomSplit()})
-    features = feature_columns(prepared.frame, random)
-    sets = assign_sets(prepared.frame, random, features).astype("str")
-    subject = Subject(prepared.frame, sets, tuple(features), random)
+    frame = prepared.frame
+    if len(frame) > _MOST_ROWS:
+        frame = frame.sample(_MOST_ROWS, random_state=spec.seed)
+    features = feature_columns(frame, random)
+    sets = assign_sets(frame, random, features).astype("str")
+    subject = Subject(frame, sets, tuple(features), random)
     finding = LabelsNotInYet().check(subject)
     if finding.outcome != "found" or finding.yaml is None:
         return None

@@ -9,6 +9,8 @@ class Keys(TypedDict, total=False):
     """What is predicted"""
     positive_class: bool | int | float | str | None
     """Binary: the class that counts as positive"""
+    label: dict[str, Any] | None
+    """How long the target takes to be known; rows without label yet are set aside"""
     sample_weight: str | None
     """Column with a positive weight per row; not a feature"""
     incumbent: str | None
