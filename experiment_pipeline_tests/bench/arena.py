@@ -1,12 +1,9 @@
-# /// script
-# requires-python = ">=3.11,<3.14"
-# dependencies = ["tabarena>=0.1", "experiment-pipeline"]
-# ///
 """Ours as a system of TabArena and BeyondArena: what their maintainers need to run it.
 
-A copy of this file may become `systems/experiment_pipeline/system.py` there; it asks
-only for `pip install experiment-pipeline`. In: rows, metric, time or group, and seconds
-as their runner gives them. Out: predictions. Their `generator` takes it to a bundle:
+It needs their package, from github.com/autogluon/tabarena (PyPI's has no code), and
+`pip install experiment-pipeline`. A copy of this file may become
+`systems/experiment_pipeline/system.py` there. In: rows, metric, time or group, and
+seconds, as their runner gives them. Out: predictions. To run it there:
 
     bundle = BeyondArenaExperimentBundle(models=[(generator, 0)], system_experiments=True)
     BeyondArenaContext().build_and_run_jobs(bundle.build_experiments(), …)
