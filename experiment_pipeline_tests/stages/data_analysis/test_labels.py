@@ -66,6 +66,7 @@ def test_a_share_that_changes_by_itself_is_not_taken_for_late_labels(changes, mo
     ("table", "settings", "said"),
     [
         (customers(late=60, column="birthday"), {}, "No column of dates"),
+        (customers().assign(signed_up=pd.Timestamp("2026-01-01")), {}, "one moment"),
         (customers(late=60)[::10], {}, "too few rows"),
         (
             customers(late=60),

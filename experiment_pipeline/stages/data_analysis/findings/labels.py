@@ -63,7 +63,9 @@ class LabelsNotInYet(TargetRule):
         compared = [_Ending.of(subject, name) for name in times[: self._most_times]]
         endings = list(filter(None, compared))
         if not endings:
-            return self.not_applicable("No column of dates, or too few rows.")
+            return self.not_applicable(
+                "No column of dates, one moment, or too few rows."
+            )
         worst = max(endings, key=lambda ending: ending.excess)
         limit = self.limit(subject)
         found = worst.ratio >= limit and worst.is_late
@@ -132,7 +134,7 @@ class _Ending:
         rows = subject.sample(target.rows[dated], _MOST_ROWS)
         moments = microseconds(frame[column].iloc[rows])
         size = len(rows) // _WINDOWS
-        if size < _FEWEST_ROWS:
+        if size < _FEWEST_ROWS or moments.min() == moments.max():
             return None
         order = np.argsort(moments, kind="stable")
         moments, codes = moments[order], target.of(rows)[order]
@@ -146,8 +148,8 @@ class _Ending:
                 _late_labels(moments[end - size : end], is_class[end - size : end])[0]
                 for end in ends
             )
-            is_young = moments > moments[-1] - time
-            is_youngest = moments > moments[-1] - time / 4
+            is_young = moments >= moments[-1] - time
+            is_youngest = moments >= moments[-1] - time / 4
             endings.append(
                 cls(
                     column=column,
