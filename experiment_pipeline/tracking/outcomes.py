@@ -8,6 +8,7 @@ Dagster's assets and notebooks wrap the plain functions of a run in this module 
 `recording.recorded`.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -49,6 +50,8 @@ from experiment_pipeline.tracking.history import experiment_page
 from experiment_pipeline.tracking.overview import overview
 from experiment_pipeline.tracking.record import last_decided_runs
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
+
+LOG = logging.getLogger("experiment_pipeline")
 
 
 @contextmanager
@@ -178,13 +181,18 @@ def approve(
 
 def write_again(experiment: str, run_id: str | None = None) -> None:
     """Write the pages of a run, by default of the last one, of its experiment, and the
-    overview; nothing without a run, or if the storage fails.
+    overview; a storage that fails is told in the log, and nothing is written without
+    a run.
     """
     root = storage_root()
-    with suppress(StorageError, UnknownRun):
+    try:
         run_id = run_id or questions.run_of(experiment)["run_id"]
         run_pages.write(RunRecord(experiment, run_id), root)
         write_pages(root, experiment)
+    except UnknownRun:
+        return
+    except StorageError as error:
+        LOG.warning(f"the pages of {experiment} are not up to date: {error}")
 
 
 def _decided_row(registry: Registry, version: str, run_id: str | None) -> VersionRow:
