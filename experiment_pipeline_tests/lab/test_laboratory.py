@@ -106,8 +106,10 @@ def test_a_session_from_a_proposal_to_an_opening_by_a_person(tmp_path, monkeypat
     write_pages(storage_root(), "made")
     before = links_to_laboratory(result)
     assert {*before.values()} == {None}
-    monkeypatch.setattr(outcomes, "write_pages", write_pages)  # not quickly
-    place = Path(page.write(laboratory))
+    # Not quickly; undone here, since `quick`, which undoes its own, ends before.
+    with monkeypatch.context() as patched:
+        patched.setattr(outcomes, "write_pages", write_pages)
+        place = Path(page.write(laboratory))
     assert {*links_to_laboratory(result).values()} == {place}
     shown = render(page.page(laboratory))
     for text in ("it is simpler", "trees, too", "accepted", "opened"):
