@@ -96,7 +96,7 @@ def draft_experiment(
             rows,
             monotone="monotone" in stated,
             split=split,
-            label=given_label(settings) or label,
+            label=label,
         )
         excluded = {**draft.excluded, **settings.get("exclude", {})}
         draft = replace(draft, excluded=excluded)
@@ -107,7 +107,8 @@ def draft_experiment(
         return try_out(table.frame, draft, spec_from(name, attributes, lambda _: place))
 
     is_asked_for = wishes.split is not None or wishes.split_column is not None
-    tried = most_honest(tried_with, split_is_given=is_asked_for)
+    label = given_label(settings)
+    tried = most_honest(tried_with, label, split_is_given=is_asked_for)
     text = defs_yaml(name, tried.draft, _described(table, rows), address, command)
     files = {
         "schema.yaml": tried.schema_text,
@@ -158,20 +159,20 @@ def given_label(settings: Mapping[str, Any]) -> Decision | None:
 
 def most_honest(
     tried_with: Callable[[Decision | None, Decision | None], TriedDraft],
+    label: Decision | None,
     *,
     split_is_given: bool,
 ) -> TriedDraft:
     """Return the draft that sets rows without a label aside, and has the most honest
     split, unless that is given.
 
-    `tried_with`: split and label → their draft.
+    `tried_with`: split and label → their draft; `label`: as it is given.
     """
-    tried = tried_with(None, None)
-    label = None
-    if tried.sets is not None:
+    tried = tried_with(None, label)
+    if label is None and tried.sets is not None:
         label = late_labels(tried.prepared, tried.spec)
-    if label is not None:
-        tried = tried_with(None, label)
+        if label is not None:
+            tried = tried_with(None, label)
     if split_is_given:
         return tried
     return with_honest_split(tried, lambda split: tried_with(split, label))

@@ -231,7 +231,7 @@ def declare(
             wishes,
             monotone="monotone" in settings,
             split=split,
-            label=given_label(settings) or label,
+            label=label,
         )
         attributes = draft.attributes(source)
         if "search" in settings:  # what is inferred for the inferred search
@@ -243,6 +243,7 @@ def declare(
         draft, spec = drafted(split, label)
         return try_out(raw.frame, draft, spec)
 
+    label = given_label(settings)
     if "split" in settings:
-        return raw, drafted(None, None)[1]
-    return raw, most_honest(tried_with, split_is_given=False).spec
+        return raw, drafted(None, label)[1]
+    return raw, most_honest(tried_with, label, split_is_given=False).spec

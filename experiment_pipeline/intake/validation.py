@@ -199,7 +199,7 @@ def validate(
             *prepared.notes,
             *(count.text for count in tolerated if count.cells),
             *membership.set_aside_in_words(set_aside),
-            *([] if spec is None else _unlabelled_in_words(len(unlabelled), spec)),
+            *_unlabelled_in_words(len(unlabelled), spec),
         ),
         set_aside=set_aside,
         tolerated=tuple(tolerated),
@@ -358,17 +358,17 @@ def _check_labels(
     prepared: PreparedTable, intact: np.ndarray, spec: ExperimentSpec
 ) -> Broken:
     """Return the intact rows whose label is not in yet."""
-    if prepared.unlabelled is None or spec.label is None:
+    if prepared.labelled is None or spec.label is None:
         return Broken(spec.target, NO_LABEL_YET, np.empty(0, np.int64))
-    positions = np.flatnonzero(prepared.unlabelled & intact)
+    positions = np.flatnonzero(~prepared.labelled & intact)
     since = prepared.frame[spec.label_since].iloc[positions]
     rule = f"{NO_LABEL_YET}, which takes {spec.label.within}"
     return Broken(spec.label_since, rule, positions, since)
 
 
-def _unlabelled_in_words(rows: int, spec: ExperimentSpec) -> list[str]:
+def _unlabelled_in_words(rows: int, spec: ExperimentSpec | None) -> list[str]:
     """Return a sentence on the rows whose label is not in yet, if there are any."""
-    if spec.label is None or not rows:
+    if spec is None or spec.label is None or not rows:
         return []
     have = "has" if rows == 1 else "have"
     sentence = (

@@ -60,7 +60,6 @@ _LITTLE_MEMORY = 0.3
 # A cause that explains this share of a fall is named.
 _MAIN_CAUSE = 0.5
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
-_DAY = 24 * 3600 * 1_000_000  # in microseconds
 
 
 def watch(
@@ -131,6 +130,11 @@ def _check_days(labelled: pd.DataFrame) -> None:
         )
 
 
+def _today() -> np.int64:
+    """Return the day, counted since 1970."""
+    return np.datetime64(now()[:10], "D").astype(np.int64)
+
+
 def _days_of(time: str) -> int:
     """Return a duration in whole days, rounded up."""
     return ceil(duration(time) / _ONE_DAY)
@@ -141,8 +145,7 @@ def _that_are_in(labelled: pd.DataFrame, within: str, notes: list[str]) -> pd.Da
     is today.
     """
     wait = _days_of(within)
-    last = int(np.datetime64(now()[:10], "D").astype(np.int64)) - wait
-    is_in = labelled["day"] <= last
+    is_in = labelled["day"] <= _today() - wait
     if not is_in.all():
         notes.append(f"{(~is_in).sum():,} labels are not in yet: they take {wait} days")
     return labelled[is_in]
@@ -236,7 +239,9 @@ class Promise:
         column = time or self.times
         if column in predicted:
             of_all = kinds.microseconds(self._moments(predicted[column]).dropna())
-            rows[OF_DAY] = rows["day"].map(pd.Series(of_all // _DAY).value_counts())
+            rows[OF_DAY] = rows["day"].map(
+                pd.Series(of_all // kinds.DAY).value_counts()
+            )
         if self.label_within is not None:
             return _that_are_in(rows, self.label_within, notes)
         return rows
@@ -316,7 +321,7 @@ class Promise:
         column = time or self.times
         cells = next((table[column] for table in tables if column in table), None)
         if cells is None and time is None:
-            return np.datetime64(now()[:10], "D").astype(np.int64)
+            return _today()
         if cells is None:
             raise UnusableTable(
                 f"column {column}",
@@ -331,7 +336,7 @@ class Promise:
                 "date",
                 fix="Write ISO 8601, such as 2026-02-03.",
             )
-        return kinds.microseconds(moments) // _DAY
+        return kinds.microseconds(moments) // kinds.DAY
 
     def _moments(self, cells: pd.Series) -> pd.Series:
         """Return the times of a column, as training read them."""

@@ -23,6 +23,7 @@ from experiment_pipeline.spec.table import ColumnSplit as ColumnSplit
 from experiment_pipeline.spec.table import Data as Data
 from experiment_pipeline.spec.table import Drift as Drift
 from experiment_pipeline.spec.table import Fractions as Fractions
+from experiment_pipeline.spec.table import Label as Label
 from experiment_pipeline.spec.table import Numbers as Numbers
 from experiment_pipeline.spec.table import Preparation as Preparation
 from experiment_pipeline.spec.table import RandomSplit as RandomSplit

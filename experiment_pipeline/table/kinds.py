@@ -23,6 +23,7 @@ Kind = Literal[
     "other",
 ]
 Type = np.dtype[Any] | ExtensionDtype
+DAY = 24 * 3600 * 1_000_000  # in microseconds
 QUANTITIES: frozenset[Kind] = frozenset({"integer", "float"})
 # Kinds that models use as numbers.
 NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, Label
 from experiment_pipeline.table.kinds import kind_of, naive_utc
 from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.table import with_columns
@@ -24,13 +24,12 @@ def prepare_labelled(raw: pd.DataFrame, spec: ExperimentSpec) -> PreparedTable:
     if spec.label is None:
         return prepared
     since = _times(prepared.frame, spec)
-    unlabelled = not_in_yet(since, spec)
     target = prepared.frame.get(spec.target)
     if target is not None and kind_of(target) == "datetime":
         made = happened_within(target, since, pd.Timedelta(spec.label.within))
         frame = with_columns(prepared.frame, {spec.target: made})
         prepared = replace(prepared, frame=frame)
-    return replace(prepared, unlabelled=unlabelled)
+    return replace(prepared, labelled=_are_in(since, spec.label))
 
 
 def _times(frame: pd.DataFrame, spec: ExperimentSpec) -> pd.Series:
@@ -48,19 +47,17 @@ def _times(frame: pd.DataFrame, spec: ExperimentSpec) -> pd.Series:
     )
 
 
-def not_in_yet(since: pd.Series, spec: ExperimentSpec) -> np.ndarray:
-    """Return which rows were watched for less than `label.within`: bool (n,).
+def _are_in(since: pd.Series, label: Label) -> np.ndarray:
+    """Return which rows were watched for `label.within`: bool (n,).
 
-    `since` (n,): their times; of a row without one nobody knows, so it is one of them.
+    `since` (n,): their times; of a row without one nobody knows, so it is none of them.
     """
-    if spec.label is None:
-        return np.zeros(len(since), dtype=bool)
-    declared = pd.Series([spec.label.seen_until], dtype="datetime64[us, UTC]")
+    declared = pd.Series([label.seen_until], dtype="datetime64[us, UTC]")
     seen_until = naive_utc(declared).iloc[0]
     if pd.isna(seen_until):
         seen_until = since.max()
-    last = seen_until - pd.Timedelta(spec.label.within)
-    return ~np.asarray(since <= last, dtype=bool)
+    last = seen_until - pd.Timedelta(label.within)
+    return np.asarray(since <= last, dtype=bool)
 
 
 def happened_within(

@@ -72,8 +72,7 @@ def assign(
     fitted = fit(prepared, raw.columns, schema, not_required=excluded)
     features = feature_columns(fitted.frame, spec)
     identity = _identity(raw, fitted.frame, spec)
-    labelled = None if fitted.unlabelled is None else ~fitted.unlabelled
-    sets = assign_sets(fitted.frame, spec, features, identity, labelled)
+    sets = assign_sets(fitted.frame, spec, features, identity, fitted.labelled)
     return replace(fitted, sets=sets)
 
 

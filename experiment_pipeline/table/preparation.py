@@ -73,8 +73,8 @@ class PreparedTable:
 
     `changes` has a row per step: `column`, `step`, `cells_changed`; `unparsable`:
     delivered cells that are not of the declared type; `sets`: the result of
-    `assign_sets`, or empty; `offsets`: column → UTC offsets; `unlabelled`: which rows
-    have no label yet, bool (n,), or None for an experiment without `label`.
+    `assign_sets`, or empty; `offsets`: column → UTC offsets; `labelled`: which rows
+    have a label, bool (n,), or None for an experiment without `label`.
     """
 
     frame: pd.DataFrame
@@ -83,7 +83,7 @@ class PreparedTable:
     notes: tuple[str, ...] = ()
     sets: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
     offsets: Mapping[str, Offsets] = field(default_factory=dict)
-    unlabelled: np.ndarray | None = None
+    labelled: np.ndarray | None = None
 
     def __repr__(self) -> str:
         rows, columns = self.frame.shape
@@ -355,9 +355,6 @@ def _calendar(
     return calendar
 
 
-_DAY = 24 * 3600 * 1_000_000
-
-
 def _part_of(instants: pd.Series, part: CalendarPart) -> tuple[np.ndarray, ...]:
     """Return a part of instants (n,), missing as nan: two waves float64 (n,) if it is
     a cycle.
@@ -366,7 +363,7 @@ def _part_of(instants: pd.Series, part: CalendarPart) -> tuple[np.ndarray, ...]:
         angle = 2 * np.pi * _CYCLES[part](instants).to_numpy(dtype=np.float64)
         return np.sin(angle), np.cos(angle)
     if part == "days":
-        days = kinds.microseconds(instants) / _DAY
+        days = kinds.microseconds(instants) / kinds.DAY
         return (np.where(instants.notna(), days, np.nan),)
     accessor = "day" if part == "day_of_month" else part
     return (getattr(instants.dt, accessor).to_numpy(dtype=np.float64),)

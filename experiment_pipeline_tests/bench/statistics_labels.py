@@ -98,8 +98,7 @@ def promised(
         for way, settings in ways.items():
             spec = spec_of("binary", metric, split=_BY_TIME, **settings)
             prepared = prepare_labelled(table, spec)
-            labelled = ~prepared.unlabelled if settings else None
-            sets = assign_sets(table, spec, ["x"], labelled=labelled)
+            sets = assign_sets(table, spec, ["x"], labelled=prepared.labelled)
             fitted = table[sets.isin(["train", "test"])]
             model = LogisticRegression().fit(fitted[["x"]], fitted["y"])
             interval = _scored(model, table[sets == "validation"]).interval(metric)

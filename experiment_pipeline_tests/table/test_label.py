@@ -40,7 +40,7 @@ def customers(**columns) -> pd.DataFrame:
 def unlabelled(table: pd.DataFrame, **label) -> int:
     """How many rows have no label yet, which are the last ones."""
     prepared = prepare_labelled(table, experiment(label=WITHIN | label))
-    rows = np.flatnonzero(prepared.unlabelled)
+    rows = np.flatnonzero(~prepared.labelled)
     np.testing.assert_array_equal(rows, np.arange(len(table) - len(rows), len(table)))
     return len(rows)
 

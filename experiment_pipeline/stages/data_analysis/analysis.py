@@ -216,8 +216,8 @@ def analyse_prepared(
 ) -> tuple[DataAnalysis, pd.DataFrame]:
     """Analyse a prepared table, or a sample of a large one; also return its rows."""
     frame, sets = prepared.frame, prepared.sets
-    if prepared.unlabelled is not None:
-        labelled = np.flatnonzero(~prepared.unlabelled)
+    if prepared.labelled is not None:
+        labelled = np.flatnonzero(prepared.labelled)
         frame, sets = some_rows(frame, labelled), sets.iloc[labelled]
     features = feature_columns(frame, spec)
     rows = len(frame)

@@ -333,6 +333,16 @@ _PAPERS = (
     "order|invoice|booking|ticket|contract|policy|product|item|case|transaction|serial"
     "|kunden"
 )
+_BIRTH = re.compile(r"birth|born|\bdob\b|(?<![a-z])dob(?![a-z])", re.IGNORECASE)
+
+
+def is_named_like_a_birth(column: str) -> bool:
+    """Whether a column's name says that it is of people and things, not of rows: a
+    model meets every age at any time.
+    """
+    return _BIRTH.search(column) is not None
+
+
 _ID_NAME = re.compile(
     r"(?:^|[_\W])(?:(?i:ids?|key|nr)|no|No)\W*$|[a-z](?:Key|Nr|No)$|[_\W]NO$"
     rf"|(?i:.num|.nbr|nummer)$|^(?:{_THINGS})$"
@@ -345,16 +355,6 @@ _WORDS_WITH_ID = re.compile(
     r"|liquid|solid|humid|rapid|valid|void|hybrid|covid|android|steroid|thyroid|opioid"
     r")$)"
 )
-
-
-_BIRTH = re.compile(r"birth|born|\bdob\b|(?<![a-z])dob(?![a-z])", re.IGNORECASE)
-
-
-def is_named_like_a_birth(column: str) -> bool:
-    """Whether a column's name says that it is of people and things, not of rows: a
-    model meets every age at any time.
-    """
-    return _BIRTH.search(column) is not None
 
 
 def is_named_like_an_id(column: str) -> bool:

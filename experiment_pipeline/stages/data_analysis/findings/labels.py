@@ -13,9 +13,8 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Threshold,
 )
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.table.kinds import microseconds
+from experiment_pipeline.table.kinds import DAY, microseconds
 
-_DAY = 24 * 3600 * 1_000_000  # in microseconds
 # Where labels are late, the youngest rows have at most this part of the share before.
 _STILL_THERE = 0.5
 # The end of a table is its last quarter; as many rows before other moments show how
@@ -156,7 +155,7 @@ class _Ending:
                     label=f"{subject.spec.target} {numbers.shown(classes[code])}",
                     ratio=ratio,
                     usual=usual,
-                    days=int(np.ceil(time / _DAY)),
+                    days=int(np.ceil(time / DAY)),
                     youngest=float(is_class[is_youngest].mean()),
                     share=float(is_class[is_young].mean()),
                     earlier=float(is_class[~is_young][-size:].mean()),
