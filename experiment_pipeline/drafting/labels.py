@@ -16,16 +16,19 @@ _MOST_ROWS = 50_000
 def late_labels(prepared: PreparedTable, spec: ExperimentSpec) -> Decision | None:
     """Return the value of `label`, and why; None: all labels seem to be in.
 
-    Whatever the split, targets of a random fifth of the rows are not read: those of
-    the latest rows are what is asked for.
+    Targets of the validation set are not read; under a split by time those of a random
+    fifth of the rows instead, as the latest ones are what is asked for. `prepared` has
+    the set of each row.
     """
-    random = spec.model_copy(update={"split": RandomSplit()})
-    frame = prepared.frame
+    frame, sets = prepared.frame, prepared.sets
     if len(frame) > _MOST_ROWS:
         frame = frame.sample(_MOST_ROWS, random_state=spec.seed)
-    features = feature_columns(frame, random)
-    sets = assign_sets(frame, random, features).astype("str")
-    subject = Subject(frame, sets, tuple(features), random)
+        sets = sets[frame.index]
+    features = feature_columns(frame, spec)
+    if spec.split.by == "time":
+        spec = spec.model_copy(update={"split": RandomSplit()})
+        sets = assign_sets(frame, spec, features)
+    subject = Subject(frame, sets.astype("str"), tuple(features), spec)
     finding = LabelsNotInYet().check(subject)
     if finding.outcome != "found" or finding.yaml is None:
         return None
