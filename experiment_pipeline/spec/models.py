@@ -52,6 +52,17 @@ Duration = Annotated[
 ]
 
 
+def not_zero(message: str) -> AfterValidator:
+    """Refuse a duration of no length, with these words."""
+
+    def check(text: str) -> str:
+        if duration(text).value == 0:
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(check)
+
+
 class Closed(BaseModel):
     """A frozen model; an unknown key is an error."""
 

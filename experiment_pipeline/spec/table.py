@@ -12,8 +12,8 @@ from experiment_pipeline.spec.models import (
     Duration,
     Scalar,
     alone,
-    duration,
     impossible,
+    not_zero,
 )
 
 # A user's own object: module:name.
@@ -321,7 +321,9 @@ class Label(Closed):
     label is whether it did `within` the time.
     """
 
-    within: Duration = Field(
+    within: Annotated[
+        Duration, not_zero("no time; write one such as '90 days', or drop label")
+    ] = Field(
         description="Time from the row to its label, such as '90 days'",
         examples=["90 days"],
     )
@@ -336,13 +338,6 @@ class Label(Closed):
         description="Until when the table was filled in; unset: the latest `since`",
         examples=["2026-06-01"],
     )
-
-    @field_validator("within")
-    @classmethod
-    def _takes_time(cls, value: str) -> str:
-        if duration(value).value == 0:
-            raise ValueError("no time; write one such as '90 days', or drop label")
-        return value
 
     @field_validator("seen_until", mode="before", json_schema_input_type=str | None)
     @classmethod
@@ -439,18 +434,11 @@ class TimeSplit(Closed):
     gap: Duration = Field(
         "0s", description="Time left out between the sets, such as '1 day'"
     )
-    unit: Duration = Field(
-        "1 day", description="The period whose rows intervals resample together"
-    )
+    unit: Annotated[
+        Duration, not_zero("the unit is zero; write one such as '1 day'")
+    ] = Field("1 day", description="The period whose rows intervals resample together")
     id_columns: IdColumns = ()
     fractions: Fractions = Fractions()
-
-    @field_validator("unit")
-    @classmethod
-    def _is_a_period(cls, value: str) -> str:
-        if duration(value).value == 0:
-            raise ValueError("the unit is zero; write one such as '1 day'")
-        return value
 
     @model_validator(mode="after")
     def _groups_have_a_column(self) -> Self:
