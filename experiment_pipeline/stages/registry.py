@@ -202,7 +202,7 @@ _STAGES = (
                 "pandas", "Configurations ranked by {metric}, with intervals."
             ),
         },
-        version=22,
+        version=23,
         peak_per_byte=3.0,
         takes=("train_set", "test_set", "search_results"),
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble", "costs", "incumbent"),

@@ -93,6 +93,7 @@ def notes(
         *caveats([spec.metric], chosen, cluster, place),
         *_uncalibrated(ranking, spec),
         *_selection_bias(ranking, choice, rows, spec),
+        *_later(spec),
         *(edge.in_words() for edge in edges),
         *_unranked(rows),
     )
@@ -183,7 +184,7 @@ def _selection_bias(
     if len(ranking.single) > 1 and spec.split.by == "time":
         yield (
             f"{bias}; under a split by time the optimism cannot be separated from "
-            "drift, so it is not estimated: rely on the validation set"
+            "drift, so it is not estimated"
         )
     elif len(ranking.single) > 1 and (expected := optimism(ranking, spec)):
         yield (
@@ -194,6 +195,15 @@ def _selection_bias(
         yield (
             f"{stopped:,} more were stopped early by scores on a part of the test "
             "rows: intervals, ties and optimism account only for the ranked ones"
+        )
+
+
+def _later(spec: ExperimentSpec) -> Iterator[str]:
+    if spec.split.by == "time":
+        yield (
+            "what comes later is mostly harder to predict, and the rows of the test set "
+            "are not the latest: expect worse than these scores, and rely on the "
+            "validation set, which is later"
         )
 
 

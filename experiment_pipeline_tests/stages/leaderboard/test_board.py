@@ -351,7 +351,9 @@ def test_configurations_are_ranked_at_cross_fitted_thresholds():
 
 
 def test_optimism_is_a_number_unless_the_split_is_by_time():
-    """Under a time split drift and optimism are confounded, which a note says."""
+    """Under a time split drift and optimism are confounded, which a note says; another
+    one says that later scores are mostly worse, which holds for a single model, too.
+    """
     by_row = search_of(spec_of(4), [1.5] * 4).rank()
     assert 0 < by_row.optimism < 0.05
     assert "expect its roc_auc to be worse by up to" in str(by_row.notes)
@@ -359,6 +361,8 @@ def test_optimism_is_a_number_unless_the_split_is_by_time():
     by_time = search_of(timed, [1.5] * 4).rank()
     assert by_time.optimism is None
     assert "cannot be separated from drift" in str(by_time.notes)
+    assert "later is mostly harder" in str(by_time.notes)
+    assert "later is mostly harder" not in str(by_row.notes)
 
 
 def test_what_is_odd_about_the_choice_is_noted():
