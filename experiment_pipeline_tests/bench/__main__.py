@@ -10,6 +10,7 @@ from pathlib import Path
 
 from experiment_pipeline_tests.bench.parts import PARTS
 from experiment_pipeline_tests.bench.sections import refreshed
+from experiment_pipeline_tests.bench.tables import LISTS
 
 RESULTS = Path(__file__).parent / "results.md"
 
@@ -64,7 +65,7 @@ def _asked() -> argparse.Namespace:
     )
     add(
         "--tables",
-        choices=["compared", "time_and_groups"],
+        choices=LISTS,
         default="compared",
         help="automl: as tables.yaml lists them",
     )

@@ -42,6 +42,13 @@ def _listed(key: str) -> tuple[Table, ...]:
 
 TABLES, TIME_AND_GROUPS = _listed("compared"), _listed("time_and_groups")
 PANELS = _listed("panels")
+# What the part `automl` can be asked for.
+LISTS = {
+    "compared": TABLES,
+    "time_and_groups": TIME_AND_GROUPS,
+    "large": _listed("large"),
+    "texts": _listed("texts"),
+}
 # What the part `honesty` is about: half of them by time, half by group.
 HONESTY = (*TIME_AND_GROUPS, *_listed("more_time_and_groups"))
 # Under a split by time each seed ends so much of the rows earlier, up to four times.

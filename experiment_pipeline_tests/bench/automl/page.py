@@ -25,17 +25,19 @@ from experiment_pipeline_tests.bench.automl.tools import (
     perform,
 )
 from experiment_pipeline_tests.bench.sections import markdown
-from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS, Table
+from experiment_pipeline_tests.bench.tables import LISTS, Table
 
 # A tool that takes up to so much of its seconds has kept them.
 KEPT = 1.05
 _PAIR = ["table", "seed"]
-_METRICS = {table.name: METRICS[table.metric] for table in (*TABLES, *TIME_AND_GROUPS)}
+_METRICS = {
+    table.name: METRICS[table.metric] for tables in LISTS.values() for table in tables
+}
 
 
 def section(asked: argparse.Namespace) -> str:
     """Run what is not remembered, a budget after the other, and tell all of it."""
-    tables = TABLES if asked.tables == "compared" else TIME_AND_GROUPS
+    tables = LISTS[asked.tables]
     named = [tool for tool in TOOLS if not asked.tools or tool.name in asked.tools]
     parts = [
         _INTRODUCTION,
