@@ -201,8 +201,8 @@ def _selection_bias(
 def _later(spec: ExperimentSpec) -> Iterator[str]:
     if spec.split.by == "time":
         yield (
-            "what comes later is mostly harder to predict, and the rows of the test set "
-            "are not the latest: expect worse than these scores, and rely on the "
+            "what comes later is mostly harder to predict, and the test set does not "
+            "hold the latest rows: expect worse scores than these, and rely on the "
             "validation set, which is later"
         )
 
