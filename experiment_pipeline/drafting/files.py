@@ -346,6 +346,7 @@ def _decisions(draft: Draft) -> Iterator[tuple[str, str]]:
     decisions = {
         "task": draft.task,
         "positive": draft.positive_class,
+        "labels": draft.label,
         "metric": draft.metric,
         "chosen by": draft.evaluation,
         "rejected": draft.max_rejected,

@@ -104,7 +104,9 @@ class RunResult:
 
     @property
     def rejected(self) -> pd.DataFrame:
-        """Rows that broke the schema, as delivered, with every reason."""
+        """Rows that broke the schema, or have no label yet, as delivered, with every
+        reason.
+        """
         return self._labelled(self.values["rejected_rows"])
 
     def errors(self, n: int = 50) -> pd.DataFrame:

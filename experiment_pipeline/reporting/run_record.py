@@ -131,7 +131,9 @@ class RunFacts(RecordRow, table="runs"):
     ] = None
     data_rows: Annotated[Count, "rows as delivered"] = None
     data_columns: Annotated[Count, "columns as delivered"] = None
-    rejected_rows: Annotated[Count, "rows that broke the schema"] = None
+    rejected_rows: Annotated[
+        Count, "rows that broke the schema, or have no label yet"
+    ] = None
     rejection_reasons: Annotated[Json, "the most frequent reasons → rows, as JSON"] = (
         None
     )

@@ -116,7 +116,8 @@ _STAGES = (
             ),
             "rejected_rows": StageAsset(
                 "pandera",
-                "Rows that broke the schema, as delivered, with every reason.",
+                "Rows that broke the schema, or have no label yet, as delivered, "
+                "with every reason.",
             ),
         },
         version=2,

@@ -8,6 +8,7 @@ that cannot be parsed are counted here; the validation rejects their rows.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,9 @@ class Broken:
 def in_words(value: object) -> str:
     """Return a cell as a message shows it."""
     plain = value.item() if isinstance(value, np.generic) else value
-    return shortened(repr(plain), LONGEST_VALUE)
+    # Of a time, pandas' repr is code.
+    text = str(plain) if isinstance(plain, datetime) else repr(plain)
+    return shortened(text, LONGEST_VALUE)
 
 
 def shortened(text: str, most: int = LONGEST_RULE) -> str:

@@ -158,7 +158,7 @@ def _rejected_rows(run: Decided) -> list[str]:
         return []
     reasons = run.run["rejection_reasons"] or {}
     lines = [f"{reason}: {numbers.counted(n, 'row')}" for reason, n in reasons.items()]
-    return [f"{run.summary.rejected} broke the schema.", *lines]
+    return [f"{run.summary.rejected} were rejected.", *lines]
 
 
 def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.drafting.labels import late_labels
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
@@ -38,3 +40,12 @@ def test_only_of_a_split_by_time_the_validation_set_is_looked_at(split, is_hidde
     is_other = prepared.frame["y"] | (sets == "validation").to_numpy()
     changed = replace(prepared, frame=prepared.frame.assign(y=is_other))
     assert (late_labels(changed, spec) == decision) == is_hidden
+
+
+def test_the_command_says_that_labels_seem_to_be_late(tmp_path):
+    """Not only the file that it writes: the rows that it counts are fewer."""
+    url = str(tmp_path / "customers.csv")
+    customers(late=60).to_csv(url, index=False)
+    reasons = draft_experiment("churn", Wishes(data=url, target="y"), url, "").reasons
+    assert "labels    {since: signed_up, within: " in reasons
+    assert "as if their labels were not in yet" in reasons

@@ -94,6 +94,7 @@ def test_no_set_has_a_row_without_a_label(split):
     assert "30 rows have no label yet, and have been set aside" in rows.notes[-1]
     reasons = rows.rejected[REASONS].unique()
     assert all("has no label yet, which takes 30 days" in reason for reason in reasons)
+    assert "signed_up: 2026-07-19 00:00:00 has no label yet" in reasons[-1]
     assert not page.rejection_bias(prepared.frame, rows, spec)["rejected"].any()
 
 

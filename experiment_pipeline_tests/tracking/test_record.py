@@ -361,7 +361,7 @@ def test_the_page_of_the_data_names_the_rows_that_were_rejected_after_it(storage
     for _ in range(2):
         run_pages.write(run, storage_root())
         text = page.read_text()
-        assert text.count("<p>3 rows (0.03 %) broke the schema.</p>") == 1
+        assert text.count("<p>3 rows (0.03 %) were rejected.</p>") == 1
         assert text.count("<li>price &gt; &lt;b&gt;: 3 rows</li>") == 1
 
 
