@@ -13,8 +13,10 @@ import pytest
 import yaml
 from upath import UPath
 
+import experiment_pipeline as ep
 from experiment_pipeline.spec.search import Search
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.tracking import questions
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.lab import laboratories
@@ -84,6 +86,39 @@ def test_a_champion_behind_an_http_api(tmp_path, monkeypatch):
     refused = client.post("/predict", json=[{"carrier": "UA"}])
     assert refused.status_code == 422
     assert "distance" in refused.json()["detail"]
+
+
+@pytest.mark.usefixtures("storage", "quick")
+def test_a_rule_that_is_a_function_is_the_incumbent_as_the_guide_writes_it(monkeypatch):
+    """What it reads stays a feature, its answers are none, and rows to predict lack
+    them.
+    """
+    guide = (DOCS / "guides" / "own_code.md").read_text(encoding="utf-8")
+    section = guide.partition("## The rule in use today")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (settings,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    Path("desk_rules.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(Path.cwd())
+    generator = np.random.default_rng(0)
+    rate = generator.normal(100, 20, 300)
+    nights = generator.integers(1, 15, 300)
+    paid = rate * 1.1 - 3 * nights + generator.normal(0, 5, 300)
+    table = pd.DataFrame({"rate_last_year": rate, "nights": nights, "paid": paid})
+    result = ep.run(
+        table,
+        "paid",
+        name="rooms",
+        split="random",
+        search="linear",
+        progress=False,
+        **yaml.safe_load(settings),
+    )
+    evidence = questions.rows_of("evidence", result.facts).set_index("kind")["what"]
+    said = "the incumbent rule, by rmse: the model is significantly better"
+    assert evidence["incumbent"] == said
+    assert {*result.model.signature.features} == {"rate_last_year", "nights"}
+    predicted = result.model.predict(table.drop(columns="paid"))
+    assert len(predicted.predictions) == 300
 
 
 def test_the_guides_show_search_entries_that_are_read():
