@@ -77,7 +77,7 @@ def _check(query: Callable[[str], pd.DataFrame], charts: list[str]) -> None:
         assert len(query(chart)), chart
 
 
-@pytest.mark.usefixtures("storage")
+@pytest.mark.usefixtures("place")
 def test_a_duckdb_file_holds_the_rows_of_the_last_run_with_comments(tmp_path, caplog):
     """Rows, reasons, sets and predictions stand beside the metadata, under quoted
     names; the validation set is there only where it is asked for. The run itself, which
