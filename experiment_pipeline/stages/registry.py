@@ -89,7 +89,7 @@ _STAGES = (
                 "mail.",
             ),
         },
-        version=23,
+        version=24,
         peak_per_byte=0.5,
         takes=("raw_data",),
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),

@@ -704,6 +704,30 @@ def test_what_is_innocent_is_not_found(code, frame, spec):
     assert check(code, frame, **spec).outcome == "not_found"
 
 
+def test_the_time_until_an_event_is_known_only_afterwards():
+    """Who has no event is followed for longer: names tell what numbers cannot, as a
+    customer's age in months may look the same.
+    """
+    rng = np.random.default_rng(3)
+    until = rng.exponential(300, len(ROW))
+    followed = rng.normal(400, 150, len(ROW)).clip(5)
+    y = np.where(until < followed, "yes", "no")
+    known = np.minimum(until, followed)
+    survival = {"target": "died"}
+    leak = check(
+        "leak_suspect", table(died=y, futime=known).drop(columns="y"), **survival
+    )
+    assert (leak.outcome, leak.severity) == ("found", "condition")
+    assert leak.columns == ("futime",)
+    assert "time until died, or until the last look at a row" in leak.evidence
+    tenure = table(died=y, tenure=known).drop(columns="y")
+    assert check("leak_suspect", tenure, **survival).outcome == "not_found"
+    untold = table(died=y, futime=rng.permutation(known)).drop(columns="y")
+    assert check("leak_suspect", untold, **survival).outcome == "not_found"
+    named = table(y=y, futime=known)
+    assert check("leak_suspect", named).outcome == "not_found"
+
+
 def test_classes_that_are_not_looked_for_are_said():
     """A few rows reveal nothing, of many classes more are asked for."""
     many = table(y=[f"c{number:02}" for number in ROW % 12])

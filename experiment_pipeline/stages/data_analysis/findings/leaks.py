@@ -4,6 +4,7 @@ Whether they are known in time the user decides.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -53,6 +54,18 @@ _FEWEST_ROWS = 50
 # A number may tell apart what rows belong to: fewest values, fewest rows of each on
 # average, largest share of the rows with one.
 _FEWEST_VALUES, _ROWS_OF_A_VALUE, _LARGEST_VALUE = 20, 1.5, 0.1
+# Names of an event and of the time until it, as tables of survival data have them: of
+# 1,760 public tables, 47 pairs of such columns have the skill, all of them rightly.
+_EVENT = re.compile(
+    "death|dead|died|alive|event|status|stat$|relapse|recur|censor|^cens|fail",
+    re.IGNORECASE,
+)
+_TIME_UNTIL = re.compile(
+    r"time\d?$|^t(?:start|stop)?$|^stop$|^(?:os|pfs|dfs|rfs)$|days$|surv|follow.?up"
+    "|^durat",
+    re.IGNORECASE,
+)
+_LEAST_SKILL_OF_A_TIME = 0.3
 
 
 class LeakSuspect(TargetRule):
@@ -144,7 +157,9 @@ def _by_skill(
 
 
 def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
-    """Skill alone, near copies, columns that reveal one class, and arithmetic."""
+    """Skill alone, near copies, columns that reveal one class, times until an event,
+    and arithmetic.
+    """
     associations = _on_new_values(subject, limit)
     by_skill = _by_skill(subject, associations, limit)
     columns = by_skill.columns
@@ -158,6 +173,8 @@ def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
     revealed = classes_revealed(subject, {*columns, *copies})
     if revealed:
         yield _revealing(revealed)
+    if times := _times_until(subject, associations):
+        yield _time_until(times, subject.spec.target)
     combination = exact_combination(subject) or exact_pair(subject, {*equal, *copies})
     if combination is not None:
         yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)
@@ -168,6 +185,34 @@ def _revealing(revealed: Mapping[str, RevealedClass]) -> _Leak:
     certain = any(leak.is_certain for leak in revealed.values())
     words = f"Reveals one class: {described(rows)}."
     return _Leak(list(revealed), words, skill=float(certain))
+
+
+def _times_until(
+    subject: Subject, associations: Sequence[Association]
+) -> dict[str, str]:
+    """Features named like the time until an event, which the target is named like, and
+    that tell whether it came → their skill in words.
+
+    Who has no event is followed for longer.
+    """
+    if subject.spec.task != "binary" or not _EVENT.search(subject.spec.target):
+        return {}
+    return {
+        association.column: association.words
+        for association in associations
+        if association.skill >= _LEAST_SKILL_OF_A_TIME
+        and association.column in subject.calculable
+        and _TIME_UNTIL.search(association.column)
+        and subject.numbers[association.column].lowest.value >= 0
+    }
+
+
+def _time_until(times: Mapping[str, str], target: str) -> _Leak:
+    words = (
+        f"Named like the time until {target}, or until the last look at a row, which "
+        f"nobody knows before: {described(times)}."
+    )
+    return _Leak(list(times), words)
 
 
 def _near_copies(subject: Subject, equal: Sequence[str]) -> dict[str, float]:
