@@ -338,7 +338,7 @@ def _validated_rows(run: Decided) -> _Milestone | None:
     if not run.summary.rejected or not run.run["data_rows"]:
         return None
     valid = run.run["data_rows"] - run.run["rejected_rows"]
-    text = f"Rejected: {run.summary.rejected}"
+    text = f"Set aside: {run.summary.rejected}"
     if reasons := run.run["rejection_reasons"]:
         text += f", most often because {next(iter(reasons))}"
     return _Milestone(numbers.counted(valid, "row"), f"{text}.")

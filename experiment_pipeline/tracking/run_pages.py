@@ -153,12 +153,12 @@ def kept_current(run: RunRecord, root: Location) -> Iterator[None]:
 
 
 def _rejected_rows(run: Decided) -> list[str]:
-    """How many rows were rejected, and why: the page of the data is written before."""
+    """How many rows are in no set, and why: the page of the data is written before."""
     if not run.summary.rejected:
         return []
     reasons = run.run["rejection_reasons"] or {}
     lines = [f"{reason}: {numbers.counted(n, 'row')}" for reason, n in reasons.items()]
-    return [f"{run.summary.rejected} were rejected.", *lines]
+    return [f"{run.summary.rejected} were set aside.", *lines]
 
 
 def _own_pages(shown: Decided, folder: Location) -> Iterator[ReportRow]:

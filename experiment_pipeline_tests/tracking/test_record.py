@@ -131,7 +131,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step():
     way = record_of(ids[2], "artifacts")["From table to decision"].replace("\\_", "_")
     for text in (
         "1. Raw table: **10,002 rows, 12 columns**",
-        "Rejected: 3 rows (0.03 %)",
+        "Set aside: 3 rows (0.03 %)",
         "6,000 train, 2,000 test, 2,000 validation",
         "1 failed, 1 reused. [Leaderboard](../../../flight_delay/leaderboard/2.html)",
         f"**{history.KEYS[2]}**",
@@ -361,7 +361,7 @@ def test_the_page_of_the_data_names_the_rows_that_were_rejected_after_it(storage
     for _ in range(2):
         run_pages.write(run, storage_root())
         text = page.read_text()
-        assert text.count("<p>3 rows (0.03 %) were rejected.</p>") == 1
+        assert text.count("<p>3 rows (0.03 %) were set aside.</p>") == 1
         assert text.count("<li>price &gt; &lt;b&gt;: 3 rows</li>") == 1
 
 
