@@ -26,6 +26,7 @@ EvidenceKind = Literal[
     "incumbent",
     "challenger",
     "robustness",
+    "rests on",
     "random split",
     "split seed",
     "unknown",
@@ -333,8 +334,8 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
 
     kind: Annotated[
         EvidenceKind,
-        "worth, incumbent, challenger, robustness, random split, split seed, unknown "
-        "or next step",
+        "worth, incumbent, challenger, robustness, rests on, random split, split seed, "
+        "unknown or next step",
     ]
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
     what: Annotated[

@@ -224,7 +224,7 @@ _STAGES = (
                 "decision.",
             ),
         },
-        version=34,
+        version=35,
         peak_per_byte=2.0,
         takes=("raw_data", "train_set", "test_set", "validation_set", "leaderboard"),
         reads=(

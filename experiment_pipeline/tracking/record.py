@@ -500,6 +500,20 @@ def _sentences(run: Decided) -> Iterator[str]:
             yield f"Beside {row['what']}{by}."
     yield _worth(run)
     yield simpler_model(run)
+    yield _rests_on(run)
+
+
+def _rests_on(run: Decided) -> str:
+    """The one feature that most of the score rests on; empty: there is none."""
+    for row in run.rows["evidence"]:
+        if row["kind"] == "rests on":
+            return (
+                f"Most of the score rests on {row['what']}: where its values are "
+                f"shuffled, {run.run['metric']} is worse by "
+                f"{numbers.score(row['difference'])}. Make sure that they are known at "
+                "the time of the prediction."
+            )
+    return ""
 
 
 def _worth(run: Decided) -> str:

@@ -219,6 +219,7 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known():
         ),
         EvidenceRow(kind="challenger", what="best v0001: not compared", number=2),
         EvidenceRow(kind="incumbent", what="the incumbent rule: not compared"),
+        EvidenceRow(kind="rests on", what="tenure", difference=0.25),
     ]
     what = "the incumbent rule, by f1: the model is significantly better"
     gain = Interval(0.05, 0.01, 0.09)
@@ -230,6 +231,8 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known():
     assert "linear | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
     assert "| best v0001: not compared |  |  |  |" in challengers
     assert "Beside the incumbent rule: not compared." in record["Decision"]
+    rests = "rests on tenure: where its values are shuffled, roc_auc is worse by 0.2500"
+    assert rests in record["Decision"]
     beside = "better; the incumbent scores 0.6000, this model minus it 0.0500 (0.0100"
     assert beside in record["Decision"]
     unknown = record["What this run cannot know"]

@@ -41,6 +41,9 @@ from experiment_pipeline.table.table import some_rows, with_columns, with_only
 # and rows shown.
 MOST_ROWS, MOST_FITTED, MOST_FEATURES, CHANGES, _WORST = 2_000, 100_000, 30, 4, 10
 
+# Most of the score rests on a feature if shuffling it costs such a share of the lead
+# over the baseline, and so many times as much as shuffling any other.
+_MOST_OF_LEAD, _FAR_AHEAD = 0.5, 4.0
 # From here on, each season is seen twice.
 _DAYS_OF_TWO_YEARS = 2 * 365
 
@@ -245,6 +248,22 @@ def _changes(
         yield change, pd.Series(moved, column.index).astype(column.dtype)
 
 
+def rests_on(case: Case) -> Iterator[EvidenceRow]:
+    """Yield the feature that most of the score rests on, where no other comes near: it
+    may be one that nobody knows in time.
+    """
+    usage = case.report.usage
+    if usage is None or len(usage.importance) < 2:
+        return
+    first, second, *_ = usage.importance
+    lead = abs(case.report.score(usage.metric).difference_to_baseline.estimate)
+    is_most = first.drop >= max(_MOST_OF_LEAD * lead, _FAR_AHEAD * second.drop)
+    if is_most and first.significant:
+        yield EvidenceRow(
+            kind="rests on", what=first.feature, difference=first.drop, rows=usage.rows
+        )
+
+
 def _beyond(split: Split) -> str:
     groups = kept_apart(split)
     return "" if groups is None else f" beyond new values of {groups}"
@@ -332,4 +351,4 @@ def _days_spanned(model: JudgedModel) -> int | None:
 
 
 # In the order of the page.
-PROBES = (worth, challengers, robustness, unknowns)
+PROBES = (worth, challengers, robustness, rests_on, unknowns)

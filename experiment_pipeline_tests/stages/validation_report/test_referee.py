@@ -15,12 +15,14 @@ from experiment_pipeline.reporting.document import render
 from experiment_pipeline.reporting.run_record import EvidenceRow
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.results import Predictions, TrainedModel
+from experiment_pipeline.stages.validation_report.effects import Usage
 from experiment_pipeline.stages.validation_report.judged_model import JudgedModel
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.referee import (
     Case,
     LinearModel,
     challengers,
+    rests_on,
     robustness,
     unknowns,
     worth,
@@ -28,6 +30,7 @@ from experiment_pipeline.stages.validation_report.referee import (
 from experiment_pipeline.stages.validation_report.report import (
     judge,
 )
+from experiment_pipeline.statistics.importance import FeatureImportance
 from experiment_pipeline_tests.results import apart, model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     spec_of,
@@ -232,3 +235,26 @@ def test_seasons_that_no_row_has_seen_are_named(days: int, *, is_named: bool):
     model = judged(spec, seen_through(1, seed=1), rows=rows, fitted=rows)
     text = "\n".join(row.what for row in unknowns(case(model)))
     assert (f"The rows span {days - 1} days" in text) == is_named
+
+
+def test_a_feature_that_most_of_the_score_rests_on_is_named():
+    """If shuffling it costs half of the lead over the baseline, and no other comes near:
+    it may be one that nobody knows in time.
+    """
+    model = judged(spec_of(metric="log_loss"), seen_through(0.5, seed=1))
+    asked = case(model)
+    lead = abs(asked.report.score("log_loss").difference_to_baseline.estimate)
+
+    def named(first: float, second: float, *, significant: bool | None = True) -> list:
+        used = (
+            FeatureImportance("months", first * lead, 0.0, significant),
+            FeatureImportance("age", second * lead, 0.0, True),
+        )
+        usage = Usage("log_loss", 300, 5, used, (), 0)
+        report = replace(asked.report, usage=usage)
+        return [row.what for row in rests_on(replace(asked, report=report))]
+
+    assert named(0.6, 0.1) == ["months"]
+    assert named(0.4, 0.01) == named(0.9, 0.3) == []
+    assert named(0.6, 0.1, significant=None) == []
+    assert [*rests_on(asked)] == []
