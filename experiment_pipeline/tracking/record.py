@@ -496,7 +496,7 @@ def _sentences(run: Decided) -> Iterator[str]:
             by = ""
             if row["rows"]:
                 by = f"; the incumbent scores {numbers.score(row['score'])}, this "
-                by += f"model minus it {_change(row)}"
+                by += f"model minus it {_change(row)}, the interval of the gates"
             yield f"Beside {row['what']}{by}."
     yield _worth(run)
     yield simpler_model(run)

@@ -59,6 +59,7 @@ class Example:
     """A row as delivered, and its cells that are wrong."""
 
     row: int | None = None  # its number in the table, from 0
+    like_row: int | None = None  # the first of the rows that it is like
     ids: str = ""
     column: str = ""
     cell: str = ""
@@ -164,7 +165,9 @@ class Delivery:
         examples = []
         for number, row in zip(worst.index, plain_rows(worst), strict=True):
             cell = f"{row['target']} (predicted: {row['prediction']})"
-            example = Example(number, self._ids(row), self.spec.target, cell)
+            example = Example(
+                number, ids=self._ids(row), column=self.spec.target, cell=cell
+            )
             examples.append(example)
         rule = (
             f"The model of run {self.earlier.worst_run[:8]} gave the recorded class a "
@@ -229,8 +232,8 @@ class Delivery:
             value = max(of_classes, key=of_classes.__getitem__)
         share = numbers.share(of_classes[value])
         return (
-            f"{share} of the rows with {spec.target} {numbers.shown(value)}, outside "
-            "the validation set."
+            f"{share} of the rows with {spec.target} = {numbers.shown(value)}, "
+            "outside the validation set."
         )
 
     def _narrower(self, more: int) -> str:
@@ -258,13 +261,15 @@ class Delivery:
         hashes = row_hashes(frame, feature_columns(frame, spec), "issues", rows)
         outcomes = frame[spec.target].iloc[rows].groupby(hashes)
         contradict = outcomes.transform("nunique").to_numpy() > 1
+        examples, like = _alike(rows[contradict], hashes[contradict])
         yield self._issue(
             "Contradictions",
             spec.target,
             f"Rows with the same features have different values of {spec.target}",
-            _neighbours(rows, hashes, contradict),
+            examples,
             [spec.target],
             cost=finding["evidence"],
+            like=like,
         )
 
     def _duplicates(self) -> Iterator[Issue]:
@@ -279,13 +284,15 @@ class Delivery:
         hashes = row_hashes(frame, compared, "issues")
         of_visible = hashes[self.visible]
         repeated = pd.Series(of_visible).duplicated(keep=False).to_numpy()
+        examples, like = _alike(self.visible[repeated], of_visible[repeated])
         yield self._issue(
             "Duplicates",
             "",
             f"Rows repeat an earlier one in all columns but {self.spec.target}",
-            _neighbours(self.visible, of_visible, repeated),
+            examples,
             [],
             rows=int(pd.Series(hashes).duplicated().sum()),
+            like=like,
             cost="Each copy counts as another case, in fits and in intervals.",
         )
 
@@ -368,23 +375,28 @@ class Delivery:
         *,
         rows: int | None = None,
         cost: str = "",
+        like: np.ndarray | None = None,
     ) -> Issue:
         """A cause with examples: rows at these positions, and their cells in columns.
 
-        `rows`: how many there are in all; None: as many as examples.
+        `rows`: how many there are in all; None: as many as examples. `like`: positions
+        of the rows that these are like.
         """
         count = len(examples) if rows is None else rows
         shown = [name for name in columns if name in self.raw and self._may_show(name)]
         delivered = self.raw.iloc[examples[:MOST_EXAMPLES]]
+        row_numbers = delivered.index.tolist()
+        alike = row_numbers if like is None else self.raw.index[like[:MOST_EXAMPLES]]
         cells = [
             Example(
                 number,
+                None if first == number else int(first),
                 self._ids(row),
                 ", ".join(shown),
                 "; ".join(_text(row[name]) for name in shown),
             )
-            for number, row in zip(
-                delivered.index.tolist(), plain_rows(delivered), strict=True
+            for number, first, row in zip(
+                row_numbers, alike, plain_rows(delivered), strict=True
             )
         ]
         share = count / len(self.raw)
@@ -416,9 +428,13 @@ def _beside_others(rows: int | None, share: float) -> np.ndarray:
     return np.array([number, round(number / share) - number])
 
 
-def _neighbours(rows: np.ndarray, hashes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The chosen rows, those with the same hash beside each other: int64 (k,)."""
-    return rows[chosen][np.argsort(hashes[chosen], kind="stable")]
+def _alike(rows: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order rows (k,) so that those of a hash are beside each other; also return the
+    first row of each one's hash (k,).
+    """
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    return rows[order], rows[order][np.searchsorted(ordered, ordered)]
 
 
 def _rejected_in(version: DataProfile) -> int:

@@ -29,7 +29,7 @@ from experiment_pipeline.stages.validated_data.issues import (
 from experiment_pipeline.storage.records import fingerprint_of
 
 PAGE, CSV = "data_issues.html", "data_issues.csv"
-_VERSION = 3  # of the page
+_VERSION = 4  # of the page
 _SHOWN = 5  # examples on the page
 # What a spreadsheet would take for a formula; a negative number is none.
 _FORMULA = re.compile(r"[=+@\t\r]|-(?!\d[\d.,]*$)")
@@ -127,7 +127,8 @@ class IssuesReport:
             "history",
             *_EXAMPLE,
         ]
-        types = {"rows": "Int64", "share": "float64", "row": "Int64"}
+        types = {"rows": "Int64", "share": "float64"}
+        types |= {"row": "Int64", "like_row": "Int64"}
         return pd.DataFrame(rows, columns=names).astype(types)
 
     def csv(self) -> bytes:
@@ -191,8 +192,16 @@ class IssuesReport:
 
 def _table(examples: Sequence[Example]) -> list[document.Block]:
     """The first examples, without columns that are empty; all have the same column."""
-    header = ["row", "ids", examples[0].column]
-    cells = [(str(one.row), one.ids, one.cell) for one in examples]
+    header = ["row", "like row", "ids", examples[0].column]
+    cells = [
+        (
+            str(example.row),
+            "" if example.like_row is None else str(example.like_row),
+            example.ids,
+            example.cell,
+        )
+        for example in examples
+    ]
     filled = [i for i in range(len(header)) if any(row[i] for row in cells)]
     shown = [[row[i] for i in filled] for row in cells]
     return document.first_rows([header[i] for i in filled], shown, _SHOWN, "example")

@@ -166,7 +166,7 @@ def test_copies_of_features_and_copies_of_rows_are_counted_apart():
     finding = check("duplicate_rows", frame)
     assert finding.evidence == (
         "80 of 480 rows (16.7 %) repeat an earlier one in all columns but the target, "
-        "50 of them in the target, too; the YAML rejects these."
+        "50 of them in the target, too (duplicate_rows: reject removes these)."
     )
     finding = check("duplicate_rows", pd.concat([plain, other], ignore_index=True))
     assert (finding.outcome, finding.yaml) == ("found", None)

@@ -127,7 +127,7 @@ def test_the_cost_is_a_share_of_the_class_and_a_width():
     gain = 0.1 * (1 - np.sqrt(470 / 471))
     assert "With 1 more row the interval of roc_auc" in of_age.cost
     assert f"about {gain:.2g} narrower" in of_age.cost
-    assert "% of the rows with readmitted yes" in of_age.cost
+    assert "% of the rows with readmitted = yes, outside" in of_age.cost
     unknown = issues(table)["Rejected rows: age: fails in_range(0, 120)"]
     assert "narrower" not in unknown.cost
 
@@ -153,6 +153,19 @@ def test_targets_of_the_validation_set_change_nothing():
         copies["readmitted"][hidden] == "yes", "no", "yes"
     )
     assert delivery(flipped).issues() == found
+
+
+def test_a_repeated_row_names_the_first_one_that_it_is_like():
+    """On the page and in the CSV, also where that is row 0."""
+    table = scenario.sound_table().head(300)
+    copies = pd.concat([table, table.head(60), table.head(60)], ignore_index=True)
+    found = issues(copies.rename_axis("row_number"))["Duplicates"]
+    numbers = {example.row: example.like_row for example in found.examples}
+    assert numbers[0] is None
+    assert {numbers[row] for row in (300, 360)} == {0}
+    csv = pd.read_csv(io.BytesIO(report([found], Earlier({})).csv()))
+    assert csv["like_row"].dropna().isin(csv["row"]).all()
+    assert "like row" in report([found], Earlier({})).page().decode()
 
 
 def test_numbers_that_stand_for_missing_are_named_by_column():

@@ -130,7 +130,8 @@ class DuplicateRows(Rule):
         fix = None
         if whole:
             evidence += (
-                f", {whole:,} of them in the target, too; the YAML rejects these"
+                f", {whole:,} of them in the target, too (duplicate_rows: reject "
+                "removes these)"
             )
             fix = {"validation": {"duplicate_rows": "reject"}}
         elif copies:
