@@ -72,7 +72,7 @@ class IssuesReport:
         return [self._gone(row) for code, row in before.items() if code not in codes]
 
     def _gone(self, row: Row) -> str:
-        how = "mended"
+        how = "corrected"
         if self.earlier.same_table:
             how = "no longer found, though the table is the same: a setting has changed"
         if row["code"].partition(":")[0] in OF_CHANGES:

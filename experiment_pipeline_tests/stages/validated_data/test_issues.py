@@ -1,5 +1,5 @@
 """What the owner of the data can correct: the causes, their costs, and what is new or
-mended.
+corrected.
 """
 
 import io
@@ -192,8 +192,8 @@ def test_rows_that_come_late_or_are_missing_at_the_end_are_counted():
     later = issues(table, split="time", accepted=table.drop(index=end.index))
     assert not {"Late rows: visited", "Missing rows: visited"} & later.keys()
     rejected = scenario.table().iloc[:-20]
-    mended = table.iloc[:-20]
-    assert issues(mended, split="time", accepted=rejected) == {}
+    corrected = table.iloc[:-20]
+    assert issues(corrected, split="time", accepted=rejected) == {}
 
 
 def test_a_column_that_drifts_is_a_cause():
@@ -220,7 +220,7 @@ def test_cells_of_personal_columns_are_left_out():
             assert cell not in page
 
 
-def test_new_issues_are_told_from_earlier_ones_and_mended_ones():
+def test_new_issues_are_told_from_earlier_ones_and_corrected_ones():
     """The first run that saw one is named; the check fails for new ones only."""
     rejected, other = (
         Issue("Rejected rows", "a", "a is wrong", 3, 0.1),
@@ -234,7 +234,7 @@ def test_new_issues_are_told_from_earlier_ones_and_mended_ones():
     before = "Run 11111111 found it first; the run before found 2 rows, 10 %."
     assert row.history == before
     assert before in same.page().decode()
-    assert same.gone == ["b is wrong (2 rows, 10 %): mended; first seen 2026-11-01"]
+    assert same.gone == ["b is wrong (2 rows, 10 %): corrected; first seen 2026-11-01"]
     done = outcome(same, "p.html", "p.csv", "33333333-4444", NOW)
     assert done.checks[0].passed
     [row] = [row for row in done.record if hasattr(row, "since")]
@@ -302,14 +302,14 @@ def test_a_stable_share_of_another_table_has_hardly_ever_grown():
         ("Drift: a", False, "like the accepted version again, or accepted"),
     ],
 )
-def test_what_disappears_without_a_correction_is_not_called_mended(
+def test_what_disappears_without_a_correction_is_not_called_corrected(
     code, same_table, words
 ):
     """A changed rule, or an export, makes an issue go as well."""
     row = {**row_of(Issue("", "", "a is wrong")), "code": code}
     [text] = report([], Earlier({code: row}, same_table=same_table)).gone
     assert words in text
-    assert "mended" not in text
+    assert "corrected" not in text
 
 
 def test_no_cell_becomes_a_formula_and_no_text_becomes_html():

@@ -44,8 +44,8 @@ def page_of(done: runs.Run) -> str:
     return page
 
 
-def test_a_rejected_table_and_the_next_one_that_is_mended(tmp_path):
-    """The run ends, the page is there; the run after it says what was mended, and only
+def test_a_rejected_table_and_the_next_one_that_is_corrected(tmp_path):
+    """The run ends, the page is there; the run after it says what was corrected, and only
     then the check passes.
     """
     limit = {"validation": {"max_rejected_fraction": 0.01}}
@@ -70,7 +70,7 @@ def test_a_rejected_table_and_the_next_one_that_is_mended(tmp_path):
     second = runs.run(clinic(tmp_path, table), scenario.SCHEMA, stages=STAGES)
     assert second.success, second.failure
     assert second.checks()["no_new_data_issues"]
-    assert "age must be in the range (0, 120) (2 rows, 0.417 %): mended" in page_of(
+    assert "age must be in the range (0, 120) (2 rows, 0.417 %): corrected" in page_of(
         second
     )
     assert set(issues_of(second)["since_run"]) == {first.result.run_id}
