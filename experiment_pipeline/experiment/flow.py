@@ -734,7 +734,7 @@ def _check_accepted(
     if not report.accepted:
         raise errors.NotAccepted(
             report.configuration,
-            rule="; ".join(gate.in_words() for gate in report.failed_gates),
+            rule=report.gates_in_words,
             fix="Read the report for what to try next.",
         )
     digests = {**ranked.digests, "validation": validation.digest}

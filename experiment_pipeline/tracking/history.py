@@ -30,6 +30,7 @@ from experiment_pipeline.reporting.run_record import PredictionRow, WatchRow
 from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import Change, changes
+from experiment_pipeline.tracking.record import Decided
 from experiment_pipeline.tracking.server import OVERVIEW, relative_to
 from experiment_pipeline.tracking.summary import Row, RunSummary, summary_of
 
@@ -41,13 +42,15 @@ _FEWEST = 2  # runs of a chart
 _COMPARE = "experiment-pipeline compare {} {} --html compare.html"
 
 
-def experiment_page(experiment: str, root: str) -> document.Document:
-    """Return the page of one experiment, with links to pages below `root`."""
+def experiment_page(last: Decided) -> document.Document:
+    """Return the page of one experiment, given its last run."""
+    experiment = last.summary.experiment
     runs = questions.last_rows(experiment, MOST_RUNS)
     latest = "Last " if len(runs) == MOST_RUNS else ""
     number = numbers.counted(len(runs), "run")
-    table = _runs_table(experiment, runs, root)
-    last_run = _last_run(questions.run_of(experiment))
+    table = _runs_table(experiment, runs, last.root or "")
+    run = last.summary
+    last_run = document.Paragraph(f"Run {run.short_id}: {run.outcome} at {run.stage}.")
     sections = [
         document.Section("Score over runs", [last_run, *_score_chart(runs)]),
         document.Section(f"{latest}{number} of {experiment}", (_comparer(), table)),
@@ -66,11 +69,6 @@ def _comparer() -> document.Markup:
         f'<div class="comparer" role="status" data-command="{command}">'
         f"<p>{text}</p></div>"
     )
-
-
-def _last_run(row: Row) -> document.Paragraph:
-    run = summary_of(row)
-    return document.Paragraph(f"Run {run.short_id}: {run.outcome} at {run.stage}.")
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,6 @@ class _BesideRuns:
     """What the table of runs shows of other tables of the database."""
 
     pages: Mapping[str, Mapping[str, str]]  # id of a run → name → page
-    failed_gates: Mapping[str, str]  # id of a run → in words
     changed: Mapping[str, Sequence[Change]]  # id of a run → since the one before
     metric: str | None
     axis: Axis  # of the scores
@@ -196,7 +193,6 @@ def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.Tab
     metric = _metric_of(runs)
     beside = _BesideRuns(
         pages=_pages(experiment, root),
-        failed_gates=_failed_gates(experiment),
         changed=_changes_between(runs),
         metric=metric,
         axis=_axis_of([run for run in runs if run["metric"] == metric]),
@@ -227,7 +223,6 @@ def _cells(row: Row, beside: _BesideRuns) -> dict[str, document.Cell]:
     page = pages.get("decision_record")
     seconds = row["wall_seconds"]
     tag = f'<span class="tag {run.tone}">{run.outcome_word}</span>'
-    why = _why(row, run, beside.failed_gates)
     return {
         "started (UTC)": _tick(run, pages),
         "run": run.short_id,
@@ -235,22 +230,11 @@ def _cells(row: Row, beside: _BesideRuns) -> dict[str, document.Cell]:
         "outcome": document.Markup(tag, run.outcome_word),
         beside.metric or "score": _score(row, run, beside),
         "what changed": _folded(beside.changed.get(run.run_id, ())),
-        "why": textwrap.shorten(why, _LONGEST, placeholder=" …"),
+        "why": textwrap.shorten(run.why, _LONGEST, placeholder=" …"),
         "version": run.version,
         "took": "" if seconds is None else numbers.seconds(seconds),
         "by": row["triggered_by"] or "",
     }
-
-
-def _why(row: Row, run: RunSummary, failed_gates: Mapping[str, str]) -> str:
-    """The reason for the outcome; the conditions of an accepted run."""
-    if run.run_id in failed_gates:
-        return failed_gates[run.run_id]
-    if run.error:
-        return run.error
-    if run.decision and row["status"] != "accepted":
-        return run.decision
-    return run.outcome.removeprefix(run.outcome_word).strip(" ()")
 
 
 def _score(row: Row, run: RunSummary, beside: _BesideRuns) -> document.Cell:
@@ -265,17 +249,6 @@ def _metric_of(runs: Sequence[Row]) -> str | None:
     """The metric of the last run that has a score."""
     scored = (run["metric"] for run in runs if run["validation_score"] is not None)
     return next(scored, None)
-
-
-def _failed_gates(experiment: str) -> Mapping[str, str]:
-    """Id of a run → the gates that failed, in words."""
-    words: dict[str, str] = {}
-    for gate in questions.plain_rows_of("gates", {"experiment": experiment}):
-        if gate["outcome"] == "FAIL":
-            value = document.score_text(gate["value"])
-            before = f"{words[gate['run_id']]}; " if gate["run_id"] in words else ""
-            words[gate["run_id"]] = f"{before}failed: {gate['rule']}, it is {value}"
-    return words
 
 
 def _axis_of(runs: Sequence[Row]) -> Axis:

@@ -218,10 +218,9 @@ def write_pages(root: Location, *experiments: str) -> None:
     """Write the overview and the pages of experiments; UnknownRun: one has no run."""
     last_runs = last_decided_runs(str(root))
     for experiment in experiments:
-        runs = experiment_page(experiment, str(root))
         last = last_runs[experiment]
         folder = root / experiment
-        page = render_html(runs, tone=last.summary.tone).encode()
+        page = render_html(experiment_page(last), tone=last.summary.tone).encode()
         page = linked_page(page, folder, levels=1)
         if last.folder:
             below = last.folder.removeprefix(f"{experiment}/")

@@ -16,9 +16,9 @@ from urllib.parse import quote
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.next_step import next_step
-from experiment_pipeline.tracking.record import Decided, is_approved
+from experiment_pipeline.tracking.record import Decided, champion_of
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, LABORATORY_PAGE
-from experiment_pipeline.tracking.summary import Row, outcome_of, score_of
+from experiment_pipeline.tracking.summary import Row, score_of
 
 MOST_POINTS = 20  # runs whose first and last score are shown
 _MONTH = timedelta(days=30)
@@ -38,24 +38,22 @@ _BY_ATTENTION = ("failed", "doubtful", "", "passed")
 def overview(last_runs: Mapping[str, Decided], now: datetime) -> document.Document:
     """Return the page of all experiments; `last_runs`: experiment → its last run."""
     points = questions.rows_by_experiment(questions.last_points(MOST_POINTS))
-    costs = {row["experiment"]: row for row in questions.costs_since(now - _MONTH)}
     watches = questions.rows_by_experiment(questions.plain_rows_of("watches", {}))
     lines = [
         _ExperimentRow(
-            experiment=row,
+            totals=row,
             run=last_runs[row["experiment"]],
             runs=points[row["experiment"]],
-            month=costs.get(row["experiment"], {}),
             watches=watches[row["experiment"]],
             now=now,
         )
-        for row in questions.experiment_rows()
+        for row in questions.totals_since(now - _MONTH)
         if row["experiment"] in last_runs
     ]
     lines.sort(key=lambda line: _BY_ATTENTION.index(line.attention))
     blocks: list[document.Block] = [document.Paragraph("No experiment has run yet.")]
     if lines:
-        outcomes = Counter(outcome_of(line.run.run) for line in lines)
+        outcomes = Counter(line.run.summary.outcome_word for line in lines)
         counts = [f"{count} {outcome}" for outcome, count in outcomes.most_common()]
         number = numbers.counted(len(lines), "experiment")
         text = f"{number}; last run of each: {', '.join(counts)}."
@@ -70,23 +68,16 @@ def overview(last_runs: Mapping[str, Decided], now: datetime) -> document.Docume
 class _ExperimentRow:
     """The row of an experiment."""
 
-    experiment: Row  # of the view `experiments`
+    totals: Row  # of `questions.totals_since`
     run: Decided  # its last run
     runs: Sequence[Row]  # of `questions.last_points`, the oldest first
-    month: Row  # of `questions.costs_since`; empty: no run began since then
     watches: Sequence[Row]
     now: datetime
 
     @cached_property
     def champion(self) -> Row | None:
         """The last version that is approved, or needs no approval."""
-        approved = filter(is_approved, self.run.versions)
-        # By length first, so that v10000 comes after v9999.
-        return max(
-            approved,
-            key=lambda row: (len(row["version"]), row["version"]),
-            default=None,
-        )
+        return champion_of(self.run.versions)
 
     @cached_property
     def watch(self) -> Row | None:
@@ -112,9 +103,8 @@ class _ExperimentRow:
 
     @property
     def cells(self) -> tuple[document.Cell, ...]:
-        experiment = self.experiment
-        name = experiment["experiment"]
-        number = numbers.counted(experiment["runs"], "run")
+        name = self.totals["experiment"]
+        number = numbers.counted(self.totals["runs"], "run")
         link = f'<a href="{quote(name)}/{EXPERIMENT_PAGE}">{name}</a>'
         if self.run.has_laboratory:
             link += f'<br><a href="{quote(name)}/{LABORATORY_PAGE}">laboratory</a>'
@@ -131,14 +121,9 @@ class _ExperimentRow:
     @property
     def _last_run(self) -> document.Cell:
         summary = self.run.summary
-        rows = self.run.rows
-        reasons = [g["rule"] for g in rows["gates"] if g["outcome"] == "FAIL"]
-        reasons += [f["title"] for f in rows["findings"] if f["severity"] == "blocks"]
-        if summary.tone == "failed" and (reasons or summary.error):
-            reason = reasons[0].partition(":")[0] if reasons else summary.error
-            reason = numbers.shown(reason, 90)
-        else:
-            reason = ""
+        reason = ""
+        if summary.tone == "failed" and summary.why:
+            reason = numbers.shown(summary.why, 90)
         return _lines(_tag(summary.outcome, summary.tone), reason, summary.started)
 
     @property
@@ -173,10 +158,10 @@ class _ExperimentRow:
     @property
     def _cost(self) -> str:
         """Money where it is known, else time."""
-        cost = self.month.get("cost")
+        cost = self.totals["cost"]
         if cost is not None and math.isfinite(cost):
             return f"{cost:,.2f}"
-        return numbers.seconds(self.month.get("wall_seconds") or 0.0)
+        return numbers.seconds(self.totals["wall_seconds"] or 0.0)
 
 
 def _scores(runs: Sequence[Row]) -> document.Cell:

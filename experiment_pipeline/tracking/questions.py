@@ -113,12 +113,6 @@ def experiments() -> pd.DataFrame:
     return counts.merge(_champions(), how="left").merge(last, how="left")
 
 
-def experiment_rows() -> Rows:
-    """Return the rows of the view `experiments` as dicts."""
-    view = VIEWS["experiments"].table
-    return _rows(sa.select(view).order_by(view.c.experiment))
-
-
 def _champions() -> pd.DataFrame:
     """The last version of each experiment that is approved, or needs no approval."""
     is_approved = VERSIONS.c.approval_required.is_not(True)
@@ -398,14 +392,18 @@ def last_points(most: int) -> Rows:
     return _rows(query.order_by(points.c.place.desc()))
 
 
-def costs_since(moment: datetime) -> Rows:
-    """Return the cost and seconds of the runs that began since then, by experiment."""
+def totals_since(moment: datetime) -> Rows:
+    """Return the number of runs of every experiment, and the cost and seconds of those
+    that began since then.
+    """
+    is_new = RUNS.c.started_at >= moment
     query = sa.select(
         RUNS.c.experiment,
-        sa.func.sum(RUNS.c.cost).label("cost"),
-        sa.func.sum(RUNS.c.wall_seconds).label("wall_seconds"),
-    ).group_by(RUNS.c.experiment)
-    return _rows(query.where(RUNS.c.started_at >= moment))
+        sa.func.count().label("runs"),
+        sa.func.sum(sa.case((is_new, RUNS.c.cost))).label("cost"),
+        sa.func.sum(sa.case((is_new, RUNS.c.wall_seconds))).label("wall_seconds"),
+    )
+    return _rows(query.group_by(RUNS.c.experiment).order_by(RUNS.c.experiment))
 
 
 def version_rows(experiment: str | None = None) -> Rows:

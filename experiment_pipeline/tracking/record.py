@@ -95,8 +95,8 @@ class Decided:
     @cached_property
     def champion(self) -> str:
         """The version that was champion before the run."""
-        approved = list(filter(is_approved, self._versions_before))
-        return approved[-1]["version"] if approved else ""
+        version = champion_of(self._versions_before)
+        return version["version"] if version else ""
 
     @cached_property
     def earlier_ids(self) -> Mapping[str, str]:
@@ -138,11 +138,12 @@ class Decided:
 
     @property
     def gates_in_words(self) -> str:
-        """`1 of 1 gate passed`; empty without gates."""
+        """`1 of 2 gates failed`, else `2 of 2 gates passed`; empty without gates."""
         gates = self.rows["gates"]
-        passed = sum(gate["outcome"] == "PASS" for gate in gates)
+        outcomes = Counter(gate["outcome"] for gate in gates)
+        outcome = "FAIL" if outcomes["FAIL"] else "PASS"
         counted = numbers.counted(len(gates), "gate")
-        return f"{passed} of {counted} passed" if gates else ""
+        return f"{outcomes[outcome]} of {counted} {_GATES[outcome][0]}" if gates else ""
 
     def link(self, words: str, place: str) -> document.Link | None:
         """A link to a place of the storage; None if it cannot be reached by one."""
@@ -241,6 +242,11 @@ def record_of_version(
 def is_approved(version: Row) -> bool:
     """Whether a version may be the champion."""
     return not version["approval_required"] or bool(version["approved_by"])
+
+
+def champion_of(versions: Sequence[Row]) -> Row | None:
+    """Return the champion of versions, the oldest first."""
+    return next(filter(is_approved, reversed(versions)), None)
 
 
 def _approval(version: Row) -> str:
@@ -629,16 +635,14 @@ def _decision_in_words(run: Decided) -> str:
         verb = "is published as" if is_new else "is the same model as"
         return f"{outcome}: {summary.choice} {verb} {summary.version}.{score}"
     stays = run.not_exported
-    gates = run.rows["gates"]
+    gates = run.gates_in_words
     if summary.error and not gates:
         return f"{outcome} at {summary.stage}: {summary.error}"
     if outcome == "No go":
         return f"{outcome}: the {summary.stage} says not to go on; {stays}."
     if not gates:
         return f"{outcome}: the run ended at {summary.stage}; {stays}."
-    failed = sum(gate["outcome"] == "FAIL" for gate in gates)
-    gates_failed = f"{failed} of {numbers.counted(len(gates), 'gate')} failed"
-    return f"{outcome}: {gates_failed}, so {stays}.{score}"
+    return f"{outcome}: {gates}, so {stays}.{score}"
 
 
 def _question(run: Decided) -> document.Block:

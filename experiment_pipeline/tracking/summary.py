@@ -93,6 +93,13 @@ class RunSummary:
         return self.outcome.partition(" (")[0]
 
     @property
+    def why(self) -> str:
+        """The reason for the outcome; of an accepted run its conditions."""
+        if self.outcome_word.startswith("accepted"):
+            return self.outcome.removeprefix(self.outcome_word).strip(" ()")
+        return self.error or self.decision
+
+    @property
     def tone(self) -> document.Tone:
         """The colour of the outcome."""
         return _TONES.get(self.outcome_word, "")

@@ -24,6 +24,7 @@ from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.history import experiment_page
+from experiment_pipeline.tracking.record import last_decided_runs
 from experiment_pipeline_tests import exported, runs, scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.prediction import promised
@@ -50,9 +51,8 @@ def of_days(first: int, last: int, **more: Any) -> Tables:
 
 def rows_of_page(title: str) -> list[Any]:
     """The rows of a section's table on the page of the experiment."""
-    sections = {
-        section.title: section for section in experiment_page("flights", "").sections
-    }
+    page = experiment_page(last_decided_runs("")["flights"])
+    sections = {section.title: section for section in page.sections}
     return sections[title].blocks[0].rows
 
 

@@ -140,7 +140,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step():
     ):
         assert text in way
     way = record_of(ids[3])["From table to decision"]
-    assert "8. Decision: **not accepted**. 0 of 1 gate passed. Nothing is exp" in way
+    assert "8. Decision: **not accepted**. 1 of 1 gate failed. Nothing is exp" in way
     assert "](" not in way
 
 

@@ -141,8 +141,7 @@ def _refusal(report: ValidationReport, words: str, next_search: str) -> NotAccep
         if champion.may_have_leaked:
             retire = champion.retired(report.experiment)
             advice += f" If {champion.version} was fitted with a leak, {retire}."
-    failed = "; ".join(gate.in_words() for gate in report.failed_gates)
-    return NotAccepted(words, rule=failed, fix=advice)
+    return NotAccepted(words, rule=report.gates_in_words, fix=advice)
 
 
 def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:

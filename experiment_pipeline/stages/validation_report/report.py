@@ -223,8 +223,8 @@ class ValidationReport(Examination):
 
     @property
     def gates_in_words(self) -> str:
-        """Every gate with its value and outcome, those that failed first."""
-        return "; ".join(gate.in_words() for gate in self.gates)
+        """The gates that failed, else all of them, each with its value and outcome."""
+        return "; ".join(gate.in_words() for gate in self.failed_gates or self.gates)
 
     @property
     def baseline_gate(self) -> Gate | None:

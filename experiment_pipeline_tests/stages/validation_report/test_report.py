@@ -185,8 +185,8 @@ def test_looks_are_counted_and_earlier_ones_noted():
     assert "looked at 4 times (overlap 80 %)" in text_of(fourth)
 
 
-def test_the_failed_gate_comes_first_and_gates_are_separated():
-    """On the page, in the check, in the record: whatever is cut off, it is seen."""
+def test_a_model_that_is_not_accepted_names_the_gates_that_failed_alone():
+    """In the check, in the record: a text that is cut off starts with the reason."""
     criteria = [
         {"metric": "roc_auc", "at_least": 0.5},
         {"metric": "f1", "at_least": 0.99},
@@ -198,7 +198,7 @@ def test_the_failed_gate_comes_first_and_gates_are_separated():
     facts, *_ = [row for row in shown.record if isinstance(row, RunFacts)]
     for text in (facts.decision, shown.checks[0].means):
         assert text.startswith("lower bound of f1 at least 0.99: 0.")
-        assert ", FAIL; lower bound of roc_auc at least 0.5: 0." in text
+        assert text.endswith(", FAIL")
 
 
 def test_one_sentence_says_at_which_level_the_baseline_is_beaten():
