@@ -108,7 +108,8 @@ def run(row: Row) -> list[TextTable]:
 
 def run_json(row: Row) -> str:
     """Return everything recorded of one run as a JSON object, with a list per table."""
-    parts = {name: _records(questions.rows_of(name, row)) for name in ("sets", *_PARTS)}
+    names = ("sets", "evidence", "audit", *_PARTS)
+    parts = {name: _records(questions.rows_of(name, row)) for name in names}
     [facts] = _records(pd.DataFrame([row]))
     needs = next_run(row, questions.plain_rows_of("configurations", row))
     facts["next_run"] = needs and needs.facts

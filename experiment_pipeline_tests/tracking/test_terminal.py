@@ -137,6 +137,8 @@ def test_a_run_as_json_has_a_list_per_table():
     (best,) = (row for row in run["configurations"] if row["rank"] == 1)
     assert best["hyperparameters"] == {"num_leaves": 31, "learning_rate": 0.05}
     assert run["next_run"]["cpu_seconds"] == run["cpu_seconds"] + 0.2, "one was reused"
+    (evidence,) = run["evidence"]
+    assert evidence["what"] == "Drift is not measured."
 
 
 def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path):
