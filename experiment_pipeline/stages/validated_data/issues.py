@@ -194,8 +194,8 @@ class Delivery:
                 REJECTED,
                 ": ".join(filter(None, (broken.column, broken.rule))),
                 self._in_words(broken),
-                broken.positions,
-                self._columns_of(broken),
+                len(broken.positions),
+                self._examples(broken.positions, self._columns_of(broken)),
                 cost=" ".join(filter(None, (lost, narrower))),
             )
 
@@ -261,15 +261,14 @@ class Delivery:
         hashes = row_hashes(frame, feature_columns(frame, spec), "issues", rows)
         outcomes = frame[spec.target].iloc[rows].groupby(hashes)
         contradict = outcomes.transform("nunique").to_numpy() > 1
-        examples, like = _alike(rows[contradict], hashes[contradict])
+        rows, like = _alike(rows[contradict], hashes[contradict])
         yield self._issue(
             "Contradictions",
             spec.target,
             f"Rows with the same features have different values of {spec.target}",
-            examples,
-            [spec.target],
+            len(rows),
+            self._examples(rows, [spec.target], like),
             cost=finding["evidence"],
-            like=like,
         )
 
     def _duplicates(self) -> Iterator[Issue]:
@@ -284,15 +283,13 @@ class Delivery:
         hashes = row_hashes(frame, compared, "issues")
         of_visible = hashes[self.visible]
         repeated = pd.Series(of_visible).duplicated(keep=False).to_numpy()
-        examples, like = _alike(self.visible[repeated], of_visible[repeated])
+        rows, like = _alike(self.visible[repeated], of_visible[repeated])
         yield self._issue(
             "Duplicates",
             "",
             f"Rows repeat an earlier one in all columns but {self.spec.target}",
-            examples,
-            [],
-            rows=int(pd.Series(hashes).duplicated().sum()),
-            like=like,
+            int(pd.Series(hashes).duplicated().sum()),
+            self._examples(rows, [], like),
             cost="Each copy counts as another case, in fits and in intervals.",
         )
 
@@ -320,9 +317,8 @@ class Delivery:
             column,
             f"{column} holds {shown} where nothing seems to be known: leave such cells "
             "empty",
-            visible,
-            [column],
-            rows=len(visible) if is_target else int(marked.sum()),
+            len(visible) if is_target else int(marked.sum()),
+            self._examples(visible, [column]),
         )
 
     def _drift(self) -> Iterator[Issue]:
@@ -363,31 +359,35 @@ class Delivery:
         ):
             if rows > 0:
                 rule = f"Rows whose {split.column} {what}; there may be more"
-                yield Issue(cause, split.column, rule, rows, rows / len(self.raw))
+                yield self._issue(cause, split.column, rule, rows)
 
     def _issue(
         self,
         cause: str,
         where: str,
         rule: str,
-        examples: np.ndarray,
-        columns: Sequence[str],
-        *,
-        rows: int | None = None,
+        rows: int,
+        examples: Sequence[Example] = (),
         cost: str = "",
-        like: np.ndarray | None = None,
     ) -> Issue:
-        """A cause with examples: rows at these positions, and their cells in columns.
+        share = rows / len(self.raw)
+        return Issue(cause, where, rule, rows, share, cost, examples)
 
-        `rows`: how many there are in all; None: as many as examples. `like`: positions
-        of the rows that these are like.
+    def _examples(
+        self,
+        positions: np.ndarray,
+        columns: Sequence[str],
+        like: np.ndarray | None = None,
+    ) -> list[Example]:
+        """The first of the rows at these positions, with their cells in columns.
+
+        `like`: positions of the rows that these are like.
         """
-        count = len(examples) if rows is None else rows
         shown = [name for name in columns if name in self.raw and self._may_show(name)]
-        delivered = self.raw.iloc[examples[:MOST_EXAMPLES]]
+        delivered = self.raw.iloc[positions[:MOST_EXAMPLES]]
         row_numbers = delivered.index.tolist()
         alike = row_numbers if like is None else self.raw.index[like[:MOST_EXAMPLES]]
-        cells = [
+        return [
             Example(
                 number,
                 None if first == number else int(first),
@@ -399,8 +399,6 @@ class Delivery:
                 row_numbers, alike, plain_rows(delivered), strict=True
             )
         ]
-        share = count / len(self.raw)
-        return Issue(cause, where, rule, count, share, cost, cells)
 
     def _may_show(self, name: str) -> bool:
         return name not in self.personal
