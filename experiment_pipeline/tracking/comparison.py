@@ -365,9 +365,12 @@ def _diff_of(
     name: str, old_files: _Files, new_files: _Files, *, around: int
 ) -> list[str]:
     """The unified diff of a file, with a number of lines around each change."""
-    old = old_files.get(name, "").splitlines()
-    new = new_files.get(name, "").splitlines()
-    lines = difflib.unified_diff(old, new, name, name, lineterm="", n=around)
+    old, new = old_files.get(name, ""), new_files.get(name, "")
+    if old == new:  # of most files of most runs, and difflib is slow to see it
+        return []
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), name, name, lineterm="", n=around
+    )
     return [without_credentials(line) for line in lines]  # they reach pages and git
 
 

@@ -34,26 +34,33 @@ from experiment_pipeline.tracking.record import Decided
 from experiment_pipeline.tracking.server import OVERVIEW, relative_to
 from experiment_pipeline.tracking.summary import Row, RunSummary, summary_of
 
-# As many runs as people scroll through; the command line and SQL show all.
-MOST_RUNS = 200
+# As many runs as a screen draws at once, and as the end of a run reads again whatever
+# the number of earlier ones; the command line and SQL show all.
+MOST_RUNS = 100
 MOST_WATCHES = 30
 _LONGEST = 160  # characters of a reason
 _FEWEST = 2  # runs of a chart
 _COMPARE = "experiment-pipeline compare {} {} --html compare.html"
+_OLDER = "Older runs: experiment-pipeline runs {} --limit 1000"
 
 
 def experiment_page(last: Decided) -> document.Document:
     """Return the page of one experiment, given its last run."""
     experiment = last.summary.experiment
-    runs = questions.last_rows(experiment, MOST_RUNS)
-    latest = "Last " if len(runs) == MOST_RUNS else ""
-    number = numbers.counted(len(runs), "run")
-    table = _runs_table(experiment, runs, last.root or "")
+    # With the run that the oldest of these is held against.
+    newest = questions.last_rows(experiment, MOST_RUNS + 1)
+    runs = newest[:MOST_RUNS]
+    title = f"{numbers.counted(len(runs), 'run')} of {experiment}"
+    table = _runs_table(runs, _changes_between(newest), last.root or "")
+    blocks: list[document.Block] = [_comparer(), table]
+    if len(newest) > len(runs):
+        title = f"Last {title}"
+        blocks.append(document.Paragraph(_OLDER.format(experiment)))
     run = last.summary
     last_run = document.Paragraph(f"Run {run.short_id}: {run.outcome} at {run.stage}.")
     sections = [
         document.Section("Score over runs", [last_run, *_score_chart(runs)]),
-        document.Section(f"{latest}{number} of {experiment}", (_comparer(), table)),
+        document.Section(title, blocks),
         *_watched(experiment),
     ]
     link = document.Link("All experiments", f"../{OVERVIEW}")
@@ -189,11 +196,13 @@ class _BesideRuns:
     axis: Axis  # of the scores
 
 
-def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.TableBlock:
+def _runs_table(
+    runs: Sequence[Row], changed: Mapping[str, Sequence[Change]], root: str
+) -> document.TableBlock:
     metric = _metric_of(runs)
     beside = _BesideRuns(
-        pages=_pages(experiment, root),
-        changed=_changes_between(runs),
+        pages=_pages(runs, root),
+        changed=changed,
         metric=metric,
         axis=_axis_of([run for run in runs if run["metric"] == metric]),
     )
@@ -206,13 +215,14 @@ def _runs_table(experiment: str, runs: Sequence[Row], root: str) -> document.Tab
     )
 
 
-def _pages(experiment: str, root: str) -> Mapping[str, Mapping[str, str]]:
+def _pages(runs: Sequence[Row], root: str) -> Mapping[str, Mapping[str, str]]:
     """Id of a run → name of a report → its page, relative to that of the experiment."""
     pages = defaultdict[str, dict[str, str]](dict)
-    for report in questions.plain_rows_of("reports", {"experiment": experiment}):
-        below = relative_to(f"{root}/{experiment}", report["place"])
-        if below is not None:
-            pages[report["run_id"]][report["name"]] = below
+    for (experiment, run_id), reports in questions.rows_by_run("reports", runs).items():
+        for report in reports:
+            below = relative_to(f"{root}/{experiment}", report["place"])
+            if below is not None:
+                pages[run_id][report["name"]] = below
     return pages
 
 

@@ -233,13 +233,20 @@ def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path):
 
 
 def test_many_runs_are_shown_and_older_ones_left_out(storage: Path, monkeypatch):
-    """The newest come first."""
+    """The newest come first, each with what changed since the one before; the page
+    names the command that lists the others.
+    """
     monkeypatch.setattr(pages, "MOST_RUNS", 3)
     ids = write_history("visits", runs=5)
     document = history_of("visits")
-    shown = [cells[1] for cells in table_of(document).rows]
-    assert shown == [run_id[:8] for run_id in ids[:1:-1]]
-    assert "Last 3 runs of visits" in {section.title for section in document.sections}
+    table = table_of(document)
+    assert [cells[1] for cells in table.rows] == [run_id[:8] for run_id in ids[:1:-1]]
+    oldest = dict(zip(table.header, table.rows[-1], strict=True))
+    assert "data: 10,001 rows" in oldest["what changed"].text
+    (runs,) = (part for part in document.sections if part.title.startswith("Last 3"))
+    assert "experiment-pipeline runs visits --limit" in runs.blocks[-1].text
+    monkeypatch.setattr(pages, "MOST_RUNS", 5)
+    assert "Older runs" not in str(history_of("visits"))
 
 
 def test_names_from_data_stay_texts(storage: Path):
