@@ -30,7 +30,7 @@ from experiment_pipeline.tracking.outcomes import record_outcome, write_pages
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.checked import checked
-from experiment_pipeline_tests.tracking.history import write_history, write_run
+from experiment_pipeline_tests.tracking.history import FAILED, write_history, write_run
 from experiment_pipeline_tests.tracking.test_comparison import judged, keep_of
 from experiment_pipeline_tests.tracking.test_record import NO_GO
 
@@ -229,7 +229,7 @@ def test_eight_questions_are_answered_by_clicks_from_the_overview(
     assert re.search(r"\d", row.locator('[data-label="cost of 30 days"]').inner_text())
     click(EXPERIMENT)
     refused = page.locator(".explore tr", has_text="not accepted").first
-    assert "failed: " in refused.inner_text()
+    assert FAILED in refused.inner_text()
     changes = page.locator(".explore details").first
     changes.locator("summary").click()
     assert "→" in changes.inner_text()

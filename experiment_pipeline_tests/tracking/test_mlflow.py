@@ -91,7 +91,7 @@ def test_runs_have_their_facts_where_mlflow_shows_them(store: Mlflow, monkeypatc
     assert first.data.metrics["validation_roc_auc_low"] == pytest.approx(0.67)
     assert first.data.tags["experiment_pipeline.data_digest"] == "data0"
     assert first.data.tags["mlflow.source.git.commit"] == f"{0:040x}"
-    assert rejected.data.tags["mlflow.note.content"] == "roc_auc is below 0.65"
+    assert rejected.data.tags["mlflow.note.content"] == history.FAILED
     by_key = {
         run.data.tags["experiment_pipeline.configuration"]: run
         for run in children
