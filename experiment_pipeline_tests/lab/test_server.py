@@ -53,6 +53,18 @@ ENDLESS = {
         }
     ]
 }
+# Changes that no agent may make.
+REFUSED = [
+    {},
+    {"data": "/etc/passwd"},
+    {"serch": "linear"},
+    {"exclude": ["no such column"]},
+    {"exclude": ["x" * 100_000]},
+    {"search": [{"algorithm": "os.system"}]},
+    {"search": [{"algorithm": "linear", "hyperparameters": {"random_state": 7}}]},
+    {"features": "{{ env.HOME }}"},
+    {"search": [{"algorithm": "linear", "hyperparameters": {"C": [*range(400)]}}]},
+]
 
 
 class Agent:
@@ -211,6 +223,45 @@ def test_what_is_no_argument_is_refused_before_anything_is_kept(tmp_path):
 
     anyio.run(session)
     assert [event.kind for event in records().history()] == ["proposed"]
+
+
+def test_a_thousand_requests_spend_nothing_and_get_small_answers(tmp_path):
+    """Reading, and proposing what is refused: budget and record stay as they were, an
+    answer keeps to 8 kB, and the server's memory does not grow.
+    """
+    laboratories.declare(tmp_path, "explorations: 3, seconds: 200")
+    laboratory = Laboratory.of("made")
+    explored = laboratories.finished(laboratory, LINEAR)
+    before = records().history()
+    requests = [
+        *((tool, {}) for tool in ("describe", "findings", "budget", "history")),
+        *((tool, {"proposal": explored}) for tool in ("leaderboard", "compare")),
+        ("describe", {"skip": 10**9}),
+        ("history", {"skip": -1}),
+        ("leaderboard", {"proposal": "../" * 5_000}),
+        ("explore", {"proposal": "nothing"}),
+        ("request_opening", {"proposal": "nothing", "reason": "now"}),
+        *(("propose", {"change": change, "reason": "why not"}) for change in REFUSED),
+    ]
+    sizes: list[int] = []
+    memory: list[int] = []
+
+    async def session() -> None:
+        async with Client(LaboratoryServer(laboratory)) as client:
+            left = (await client.call_tool("budget", {})).structured_content
+            for number in range(1_000):
+                tool, arguments = requests[number % len(requests)]
+                answer = await client.call_tool(tool, arguments)
+                assert answer.is_error or tool in READ_ONLY
+                sizes.append(max(len(part.text) for part in answer.content))
+                if number in (200, 999):
+                    memory.append(psutil.Process().memory_info().rss)
+            assert (await client.call_tool("budget", {})).structured_content == left
+
+    anyio.run(session)
+    assert records().history() == before
+    assert max(sizes) < 8_000
+    assert memory[1] - memory[0] < 50e6
 
 
 def test_drawing_the_page_holds_up_no_other_call(tmp_path, monkeypatch):
