@@ -173,11 +173,13 @@ def did_you_mean(
 
 
 def allowed_instead(wrong: str, names: Sequence[str], otherwise: str = "") -> str:
-    """Return "did you mean 'x'? allowed: x, y", which shows all names: for
-    short lists.
+    """Return "did you mean 'x'? allowed: x, y"; the names of a long list only without
+    a close match.
     """
-    guess = did_you_mean(wrong, names, otherwise=otherwise)
-    return f"{guess} allowed: {', '.join(names)}".lstrip()
+    guess = did_you_mean(wrong, names, otherwise="")
+    if guess and len(names) > SHOWN_NAMES:
+        return guess
+    return f"{guess or otherwise} allowed: {', '.join(names)}".lstrip()
 
 
 def listed(names: Iterable[object]) -> str:

@@ -103,7 +103,7 @@ def draft_experiment(
         if {"preparation", "analysis"} & stated.keys():  # the answers
             draft = replace(draft, target_question="", feature_questions=())
         attributes = {**draft.attributes(address), **stated}
-        place = "given" if settings else "the draft"
+        place = "" if settings else "the draft"
         return try_out(table.frame, draft, spec_from(name, attributes, lambda _: place))
 
     is_asked_for = wishes.split is not None or wishes.split_column is not None

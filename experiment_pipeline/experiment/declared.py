@@ -195,12 +195,18 @@ def experiment_of(
     """
     if target is not None:
         return drafted(data, str(target), name, schema, seconds, settings)
-    if settings or schema is not None or isinstance(data, pd.DataFrame):
+    if isinstance(data, pd.DataFrame):
         raise errors.InvalidExperiment(
-            "run",
-            rule="without target, a folder's defs.yaml holds all settings, and no "
-            "others are accepted",
-            fix="Name the target, or edit the folder's defs.yaml.",
+            "target",
+            rule="it is not given",
+            fix=f"Name the column to predict, of {errors.listed(data.columns)}.",
+        )
+    if settings or schema is not None:
+        raise errors.InvalidExperiment(
+            "target",
+            rule="without it, a folder's defs.yaml holds all settings, and no others "
+            "are accepted",
+            fix="Name the column to predict, or edit the folder's defs.yaml.",
         )
     return named_columns(experiment_folder(str(data))), ""
 
@@ -239,7 +245,7 @@ def drafted(
         **{key: given[key] for key in _WISHES if key in given},
     }
     draft = _draft(name, url, options, given)
-    file = YamlFile(draft.files["defs.yaml"], f"{name}/defs.yaml")
+    file = YamlFile(draft.files["defs.yaml"], "")
     return judged(name, file, schema or draft.files["schema.yaml"]), draft.reasons
 
 
@@ -358,6 +364,14 @@ def as_yaml(value: Any, key: str) -> Any:
     if key == "metric":
         return written(value)
     if inspect.isclass(value) or inspect.isroutine(value):
+        if "<" in value.__qualname__:
+            raise errors.InvalidExperiment(
+                key,
+                rule=f"{value.__qualname__} is a lambda, or defined in a function: no "
+                "import path leads to it",
+                fix="Define it with a name at the top level of the notebook or of a "
+                "module.",
+            )
         separator = "." if key == "algorithm" else ":"
         return f"{value.__module__}{separator}{value.__qualname__}"
     return value
@@ -493,6 +507,5 @@ def with_keys(
     text = to_yaml({"type": EXPERIMENT, "attributes": attributes})
     if "\n  search:" in named.yaml_text:
         text = with_settings(named.yaml_text, keys)
-    name = named.spec.name
-    file = YamlFile(text, f"{name}/defs.yaml")
-    return judged(name, file, schema_text, named.schema_path, refused)
+    file = YamlFile(text, "")
+    return judged(named.spec.name, file, schema_text, named.schema_path, refused)

@@ -116,7 +116,7 @@ def _environment_problems(spec: ExperimentSpec) -> Iterator[Problem]:
 
 def secret_warnings(named: NamedColumns) -> Iterator[str]:
     """Yield a sentence per line of the YAML that holds a secret in plain text."""
-    path = named.line_of(()).rpartition(":")[0]
+    path = named.line_of(()).rpartition(":")[0] or "defs.yaml"
     for line in secret_lines(named.yaml_text):
         yield (
             f"{path}:{line}: holds a secret in plain text; records of runs show *** "
@@ -163,10 +163,10 @@ def _check_search(spec: ExperimentSpec, line_of: Callable[[Location], str]) -> N
                 if repr(name) in error.rule:
                     place = ("search", number, "hyperparameters", name)
                     break
+            if not (line := line_of(place)):
+                raise
             raise InvalidExperiment(
-                line_of(place),
-                rule=f"{error.culprit}: {error.rule}",
-                fix=error.fix,
+                line, rule=f"{error.culprit}: {error.rule}", fix=error.fix
             ) from None
     configurations(spec)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
+from rich import get_console
 
 from experiment_pipeline import errors
 from experiment_pipeline.experiment import declared
@@ -352,8 +353,10 @@ def executed(
     reporter = ProgressReporter(named, progress, budget)
     run = Run(named, store, reporter, budget, **of_run)
     if progress:
-        # To stderr, as the output of commands may be JSON.
-        print(f"follow this run: {store.page}", file=sys.stderr)  # noqa: T201
+        # To stderr, as the output of commands may be JSON; a notebook would show that
+        # in red, as an error.
+        output = sys.stdout if get_console().is_jupyter else sys.stderr
+        print(f"follow this run: {store.page}", file=output)
     try:
         with reporter.shown():
             finished = run_stages(run, partial(_reported, store))

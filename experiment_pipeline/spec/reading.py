@@ -84,21 +84,22 @@ def invalid(
     line_of: Callable[[Location], str] = lambda _: "settings",
     error: type[errors.ExperimentPipelineError] = errors.InvalidExperiment,
 ) -> errors.ExperimentPipelineError:
-    """Return one error for all problems, one a line, each with `file:line` first."""
+    """Return one error for all problems, one a line, each with `file:line` first; the
+    arguments of a call have none.
+    """
     lines = [
-        f"{line_of(problem.location)}: {problem}"
+        f"{line_of(problem.location)}: {problem}".removeprefix(": ")
         for problem in problems[:MOST_PROBLEMS]
     ]
     if len(problems) > MOST_PROBLEMS:
         lines.append(f"and {len(problems) - MOST_PROBLEMS} more")
-    place = line_of(problems[0].location)
-    problem = "\n".join(lines).removeprefix(f"{place}: ")
-    return error(place, problem, "correct these keys")
+    culprit, _, rule = "\n".join(lines).partition(": ")
+    return error(culprit, rule, "correct these keys")
 
 
 @dataclass
 class YamlFile:
-    """A YAML text and the path that messages show.
+    """A YAML text and the path that messages show; "": it was written for a call.
 
     `error`: the class to raise if it is invalid YAML.
     """
@@ -179,6 +180,8 @@ class YamlFile:
 
     def place(self, location: Location) -> str:
         """Return `file:line` of a key or list position, or of its closest parent."""
+        if not self.path:
+            return ""
         if not self.documents:
             return f"{self.path}:1"
         node = self.documents[0]

@@ -51,8 +51,10 @@ def _of_accepted(run: Decided) -> NextStep:
             f"Check the conditions before you use {summary.version}: {conditions}."
         )
         return NextStep(sentence, Link("Conditions", f"{TABS[DECISION]}#decision"))
-    rows = f"experiment-pipeline predict {summary.experiment} rows.csv"
-    return NextStep(f"Use {summary.version}: {rows}.", card)
+    name = summary.experiment
+    in_python = f'champion("{name}").predict(rows)'
+    command = f"experiment-pipeline predict {name} rows.csv"
+    return NextStep(f"Use {summary.version}: {in_python}, or {command}.", card)
 
 
 def _of_refused(run: Decided) -> NextStep:

@@ -261,8 +261,18 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out():
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"serach": []}, InvalidExperiment, "did you mean 'search'"),
-        ({"target": None}, InvalidExperiment, "Name the target"),
+        (
+            {"serach": []},
+            InvalidExperiment,
+            r"^serach: unknown key 'serach'; did you mean 'search'\?\n",
+        ),
+        ({"target": None}, InvalidExperiment, "^target: .*\n.* of 'visit_id', "),
+        ({"search": "linea"}, InvalidExperiment, "^search.0.algorithm: 'linea' is not"),
+        (
+            {"features": lambda rows: rows},
+            InvalidExperiment,
+            "^features: .*<lambda> .* no import path",
+        ),
         ({"split": 3}, InvalidExperiment, "Write one, such as {'by': 'random'}"),
         ({"seconds": 0}, InvalidExperiment, "^seconds: "),
         ({"target": 3}, InvalidExperiment, "no such column"),

@@ -646,7 +646,6 @@ def test_settings_from_python_are_explained_without_a_file():
         spec_from("visits", {**settings, "workers": 0, "sed": 1})
     assert str(caught.value).splitlines() == [
         "settings: workers: 0 should be greater than or equal to 1",
-        "settings: sed: unknown key 'sed'; did you mean 'seed'? allowed: "
-        + ", ".join(key for key in ExperimentSpec.model_fields if key != "name"),
+        "settings: sed: unknown key 'sed'; did you mean 'seed'?",
         "  fix: correct these keys",
     ]
