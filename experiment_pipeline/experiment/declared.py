@@ -364,17 +364,23 @@ def as_yaml(value: Any, key: str) -> Any:
     if key == "metric":
         return written(value)
     if inspect.isclass(value) or inspect.isroutine(value):
-        if "<" in value.__qualname__:
-            raise errors.InvalidExperiment(
-                key,
-                rule=f"{value.__qualname__} is a lambda, or defined in a function: no "
-                "import path leads to it",
-                fix="Define it with a name at the top level of the notebook or of a "
-                "module.",
-            )
-        separator = "." if key == "algorithm" else ":"
-        return f"{value.__module__}{separator}{value.__qualname__}"
+        return _import_path(value, key)
     return value
+
+
+def _import_path(named: Any, key: str) -> str:
+    """Return how YAML names a class or function; InvalidExperiment: no path leads to
+    it.
+    """
+    if "<" in named.__qualname__:
+        raise errors.InvalidExperiment(
+            key,
+            rule=f"{named.__qualname__} is a lambda, or defined in a function: no "
+            "import path leads to it",
+            fix="Define it with a name at the top level of the notebook or of a module.",
+        )
+    separator = "." if key == "algorithm" else ":"
+    return f"{named.__module__}{separator}{named.__qualname__}"
 
 
 def described(estimator: Any) -> dict[str, Any]:
