@@ -364,11 +364,11 @@ def as_yaml(value: Any, key: str) -> Any:
     if key == "metric":
         return written(value)
     if inspect.isclass(value) or inspect.isroutine(value):
-        return _import_path(value, key)
+        return _path_in_yaml(value, key)
     return value
 
 
-def _import_path(named: Any, key: str) -> str:
+def _path_in_yaml(named: Any, key: str) -> str:
     """Return how YAML names a class or function; InvalidExperiment: no path leads to
     it.
     """
@@ -377,7 +377,7 @@ def _import_path(named: Any, key: str) -> str:
             key,
             rule=f"{named.__qualname__} is a lambda, or defined in a function: no "
             "import path leads to it",
-            fix="Define it with a name at the top level of the notebook or of a module.",
+            fix="Write a function at the top level of a module, and give that.",
         )
     separator = "." if key == "algorithm" else ":"
     return f"{named.__module__}{separator}{named.__qualname__}"

@@ -90,6 +90,25 @@ def test_a_gate_that_cannot_decide_has_not_failed():
     assert "failed" not in decision
 
 
+@pytest.mark.parametrize(
+    ("value", "outcome", "said"),
+    [
+        (-3.0, "PASS", "-3.0000, at most 0.0000"),
+        (0.5, "FAIL", "0.5000, at most 0.0000"),
+        (0.5, "PASS", "0.5000, at least 0.0000"),
+        (-0.5, "FAIL", "-0.5000, at least 0.0000"),
+    ],
+)
+def test_the_words_beside_a_bar_say_which_side_passes(value, outcome, said):
+    """The mark of the limit alone does not."""
+    run_id = history.write_history()[2]
+    gate = GateRow(
+        number=2, metric="m", rule="gain", value=value, limit_value=0, outcome=outcome
+    )
+    RunRecord(EXPERIMENT, run_id).record([gate])
+    assert f"gain: {said}" in record_of(run_id)["Decision"]
+
+
 def test_a_value_below_zero_has_a_bar_too():
     """Where lower is better, the one that passes best would have no length."""
     run_id = history.write_history()[2]
