@@ -88,7 +88,7 @@ def invalid(
     arguments of a call have none.
     """
     lines = [
-        f"{line_of(problem.location)}: {problem}".removeprefix(": ")
+        ": ".join(filter(None, (line_of(problem.location), str(problem))))
         for problem in problems[:MOST_PROBLEMS]
     ]
     if len(problems) > MOST_PROBLEMS:

@@ -117,11 +117,15 @@ def _champions() -> pd.DataFrame:
     """The last version of each experiment that is approved, or needs no approval."""
     is_approved = VERSIONS.c.approval_required.is_not(True)
     is_approved |= VERSIONS.c.approved_by.is_not(None)
-    # By length first, so that v10000 comes after v9999.
-    by_number = (sa.func.length(VERSIONS.c.version), VERSIONS.c.version)
-    versions = _read(sa.select(VERSIONS).where(is_approved).order_by(*by_number))
+    query = sa.select(VERSIONS).where(is_approved)
+    versions = _read(query.order_by(*_by_number(VERSIONS.c.version)))
     champions = versions.drop_duplicates("experiment", keep="last")
     return champions[[*_OF_CHAMPION]].rename(columns=_OF_CHAMPION)
+
+
+def _by_number(version: sa.ColumnElement[str]) -> Sequence[sa.ColumnElement[Any]]:
+    """Order versions by length first, so that v10000 comes after v9999."""
+    return sa.func.length(version), version
 
 
 def runs(
@@ -407,7 +411,9 @@ def totals_since(moment: datetime) -> Rows:
 
 
 def version_rows(experiment: str | None = None) -> Rows:
-    """Return the rows of `versions` as dicts; None: those of all experiments."""
+    """Return the rows of `versions` as dicts, the oldest first; None: those of all
+    experiments.
+    """
     return _rows(_versions_of(experiment))
 
 
@@ -442,7 +448,7 @@ def _versions_of(experiment: str | None) -> sa.Select[Any]:
     query = sa.select(history)
     if experiment is not None:
         query = query.where(history.c.experiment == experiment)
-    return query.order_by(history.c.created_at, history.c.version)
+    return query.order_by(*_by_number(history.c.version))
 
 
 def last_run_rows() -> Rows:

@@ -245,13 +245,10 @@ def is_approved(version: Row) -> bool:
 
 
 def champion_of(versions: Sequence[Row]) -> Row | None:
-    """Return the last version that is approved, or needs no approval."""
-    return max(
-        filter(is_approved, versions),
-        # By length first, so that v10000 comes after v9999.
-        key=lambda row: (len(row["version"]), row["version"]),
-        default=None,
-    )
+    """Return the last of versions, the oldest first, that is approved or needs no
+    approval.
+    """
+    return next(filter(is_approved, reversed(versions)), None)
 
 
 def _approval(version: Row) -> str:
@@ -487,13 +484,10 @@ def _gate_bar(gate: Row) -> document.LimitBar:
     """A gate as a bar from 0, or from the lower end, against its limit."""
     word, tone = _GATES[gate["outcome"]]
     value, limit = gate["value"], gate["limit_value"]
-    side = "limit"
+    side = _passing_side(gate)
+    text = f"{document.score_text(value)}, {side} {document.score_text(limit)}"
     ends = None
     if value is not None and limit is not None:
-        # What passes is on the better side, what fails on the other.
-        if value != limit and gate["outcome"] != "INCONCLUSIVE":
-            is_above = (value > limit) == (gate["outcome"] == "PASS")
-            side = "at least" if is_above else "at most"
         # A value below 0 has a bar, too, and begins a little below the lower of both.
         low = 1.1 * min(0.0, value, limit)
         high = max(0.0, value, limit)
@@ -501,8 +495,16 @@ def _gate_bar(gate: Row) -> document.LimitBar:
             high = 1.0
         scale = 100 / ((high - low) or 1.0)
         ends = (scale * (value - low), scale * (limit - low))
-    text = f"{document.score_text(value)}, {side} {document.score_text(limit)}"
     return document.LimitBar(gate["rule"], word, tone, text, ends)
+
+
+def _passing_side(gate: Row) -> str:
+    """On which side of its limit a gate passes, as its outcome tells."""
+    value, limit, outcome = gate["value"], gate["limit_value"], gate["outcome"]
+    if outcome == "INCONCLUSIVE" or value is None or limit in (None, value):
+        return "limit"
+    is_better_above = (value > limit) == (outcome == "PASS")
+    return "at least" if is_better_above else "at most"
 
 
 def _sentences(run: Decided) -> Iterator[str]:

@@ -174,7 +174,7 @@ def _leaks(subject: Subject, limit: float, blocks: float) -> Iterator[_Leak]:
     if revealed:
         yield _revealing(revealed)
     if times := _times_until(subject, associations):
-        yield _time_until(times, subject.spec.target)
+        yield _known_afterwards(times, subject.spec.target)
     combination = exact_combination(subject) or exact_pair(subject, {*equal, *copies})
     if combination is not None:
         yield _Leak(combination.columns, f"{combination.words}.", skill=1.0)
@@ -207,7 +207,7 @@ def _times_until(
     }
 
 
-def _time_until(times: Mapping[str, str], target: str) -> _Leak:
+def _known_afterwards(times: Mapping[str, str], target: str) -> _Leak:
     words = (
         f"Named like the time until {target}, or until the last look at a row, which "
         f"nobody knows before: {described(times)}."
